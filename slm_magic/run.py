@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 import yaml
 from .data import Data, Examples
-from .model import find_model, load_model, load_tokenizer
+from .model import find_model, load_model, load_tokenizer, quiet
 from .options import RecipeError, atomic_dir, atomic_write
 from .recipe import Recipe
 from .scoring import answers
@@ -191,6 +191,7 @@ def load_eval(
     pairs = [(o['prompt'], o['completion']) for o in read_lines(run.path/'eval.jsonl')]
     return Examples.of(run.tokenizer, pairs, max_length=run.facts['max_length'], train_on=run.recipe.train_on)
 
+@quiet()
 def load_tuned(
     run:Run, # a run with an adapter or a whole model on the disk
 ):

@@ -89,12 +89,12 @@ def make_callback(
             process.cpu_percent()
             if self.resume_from: self.trainer.restore_window(self.resume_from)
         def on_step_end(self, args, state, control, **kw):
+            tell('on_step', state.global_step)
             last = state.global_step >= plan.steps
             if last: control.should_log = True
             if last or run.stop_requested: control.should_save = True
             if last and len(plan.data.eval): control.should_evaluate = True
             if run.stop_requested: control.should_training_stop = True
-            tell('on_step', state.global_step)
         def on_log(self, args, state, control, logs=None, **kw):
             if 'loss' not in logs: return
             now,seen = time.time(),self.trainer.tokens_seen

@@ -9,7 +9,7 @@ __all__ = ['views', 'run_plan', 'finish', 'keep_best', 'save_result', 'finetune'
 import json, os
 from pathlib import Path
 from .card import run_card
-from .model import apply_method, count_parameters, load_model, model_licence
+from .model import apply_method, count_parameters, load_model, model_licence, quiet
 from .options import RecipeError, atomic_dir, atomic_write, suggest
 from .plan import Plan, make_plan
 from .recipe import Recipe
@@ -25,12 +25,9 @@ def run_plan(
 ) -> Run:
     "Train, and leave the run folder complete in every case."
     from transformers import PrinterCallback, set_seed
-    from transformers.utils import logging
     model,r = None,plan.recipe
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
     try:
-        with interrupt_guard(run):
+        with quiet(), interrupt_guard(run):
             set_seed(r.seed)
             base_model = load_model(plan.base, r.precision, r.trust_remote_code)
             base_model.config.use_cache = False
@@ -60,7 +57,6 @@ def run_plan(
         set_status(run, 'failed', error=f'{type(e).__name__}: {e}'[:500])
         raise
     finally:
-        logging.set_verbosity(verbosity)
         (run.path/'STOP').unlink(missing_ok=True)
         finish(run, listeners)
     return run

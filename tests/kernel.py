@@ -1,5 +1,6 @@
 "Run a notebook as a person would: cell by cell in a real kernel, in a folder of its own."
 import os
+from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from nbclient import NotebookClient
@@ -13,7 +14,7 @@ os.environ |= offline
 
 def flags(cell):
     "Names of the `#|` directives of `cell`"
-    return extract_directives(dict(cell), remove=False) if cell.cell_type=='code' else {}
+    return extract_directives(deepcopy(cell), remove=False) if cell.cell_type=='code' else {}
 
 class Client(NotebookClient):
     "Runs what `nbdev_test` runs; the other cells keep the outputs they have"
