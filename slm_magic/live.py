@@ -93,7 +93,7 @@ class LiveView(Listener):
         m = self.moment
         m.run_id,m.status,m.error,m.rows,m.ended,m.hint = run.id,run.status,run.state.get('error'),run.rows,time.time(),''
         m.hint = dict(stopped=f'%finetune --resume {run.id} goes on', failed=f'%finetune --resume {run.id} tries again').get(m.status, '')
-        self.end()
+        self.end(run)
 
 # %% ../nbs/05_live.ipynb #d4ab6edf
 def draw(self:LiveView, force:bool=False):
@@ -109,10 +109,12 @@ def draw(self:LiveView, force:bool=False):
         self.show({'text/html': content, 'text/plain': text_line(m)})
     self.pace.drawn(time.time()-start, len(content))
 
-def end(self:LiveView):
+def end(self:LiveView, run):
     "Leave the still."
     if self.where == 'terminal': print('\r' + text_line(self.moment).ljust(118))
-    elif self.where != 'none': self.show(still(self.moment))
+    elif self.where != 'none':
+        self.show(still(self.moment))
+        run.still_shown = True
 
 def show(self:LiveView, bundle:dict):
     "Replace what the view shows by `bundle`, MIME type to content."

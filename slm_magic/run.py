@@ -132,7 +132,7 @@ class Run(RunFolder):
     "A training run: its folder, and what can be done with it."
     def __init__(self, path):
         super().__init__(path)
-        self._model,self._stop = None,threading.Event()
+        self._model,self._stop,self.still_shown = None,threading.Event(),False
     def __repr__(self): return f'Run({self.id!r}, {self.status}, {self.path})'
 
     base_model_path = property(lambda self: find_model(self.recipe.model))
@@ -172,14 +172,17 @@ class Run(RunFolder):
         "Ask the run to save and end at the next step; safe from any thread."
         self._stop.set()
 
-    def _repr_html_(self): return draw_run(self)
+    def _repr_html_(self):
+        shown,self.still_shown = self.still_shown,False # the live view has just left its picture above
+        return draw_run(self, picture=not shown)
 
 def draw_run(
-    run:Run, # what to show
+    run:Run,           # what to show
+    picture:bool=True, # with the loss curves
 ) -> str:
     "HTML of a run: state, best evaluation, folder and the still picture."
-    picture,best = run.path/'curves.png',run.best
-    img = f'<img alt="loss curves of {escape(run.id)}" width="640" src="data:image/png;base64,{b64encode(picture.read_bytes()).decode()}">' if picture.exists() else ''
+    png,best = run.path/'curves.png',run.best
+    img = f'<img alt="loss curves of {escape(run.id)}" width="640" src="data:image/png;base64,{b64encode(png.read_bytes()).decode()}">' if picture and png.exists() else ''
     says = f", best eval loss {best['eval_loss']:.4f} at step {best['step']}" if best else ''
     return f'<p><b>{escape(run.id)}</b> {escape(run.status)}{says} · <code>{escape(str(run.path))}</code></p>{img}'
 
