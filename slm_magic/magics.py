@@ -120,8 +120,8 @@ def load_ipython_extension(shell):
         return dict(completions=[SimpleCompletion(text=o, type='param') for o in found], matched_fragment=word, suppress=bool(found))
     matcher.matcher_api_version,matcher.matcher_priority,matcher.matcher_identifier = 2,1000,'slm_magic'
     shell.Completer.custom_matchers.append(matcher)
-    def forget(*args):
-        if config.failed:
+    def forget(result):
+        if config.failed or type(result.error_in_exec) is UsageError:
             for o in 'last_type', 'last_value', 'last_traceback', 'last_exc':
                 if hasattr(sys, o): delattr(sys, o)
             config.failed = False

@@ -84,15 +84,17 @@ def measure(
 ) -> dict:
     "Distance, size, speed and verdict of a candidate."
     res = dict(candidate=name, **distance(exact, onnx_logits(Decoder(folder)), rows, labels, limits['max_kl']), size_mb=size_mb(folder), tokens_per_s=None, prefill_tokens_per_s=None)
-    if res['kl'] <= limits['max_kl']: res |= speed(open_genai(folder), sum(rows, [])[:96])
-    return res | dict(verdict=verdict(res, limits))
+    if res['kl'] + 2*res['kl_se'] <= limits['max_kl']: res |= speed(open_genai(folder), sum(rows, [])[:96])
+    return res | dict(verdict=verdict(res, limits, errors=2))
 
 def verdict(
-    o:dict,      # what was measured
-    limits:dict, # max_kl, max_size, min_tokens_per_s
+    o:dict,        # what was measured
+    limits:dict,   # max_kl, max_size, min_tokens_per_s
+    errors:int=0,  # standard errors to add to the KL: a choice that barely fits would fail its proof half of the time
 ) -> str:
     "fits, or why not."
-    if o['kl'] > limits['max_kl']: return f"KL {o['kl']:.1e} over {limits['max_kl']:g}"
+    kl = o['kl'] + errors*o.get('kl_se', 0)
+    if kl > limits['max_kl']: return f"KL up to {kl:.1e} over {limits['max_kl']:g}"
     if o['delta_nll_upper'] > math.log1p(MAX_PERPLEXITY): return f"perplexity may grow by {math.expm1(o['delta_nll_upper']):.1%}"
     if limits['max_size'] and o['size_mb'] > limits['max_size']: return f"{o['size_mb']:.1f} MB over {limits['max_size']:g}"
     if limits['min_tokens_per_s'] and (o['tokens_per_s'] or 0) < limits['min_tokens_per_s']: return f"{o['tokens_per_s']:.0f} tokens/s under {limits['min_tokens_per_s']:g}"

@@ -16,7 +16,7 @@ def _said():
     import json
     g = globals()
     run,bundle,scores = (g.get(k) for k in ('ft', 'onnx', 'scores'))
-    if hasattr(scores, 'to_dict'): scores = scores.to_dict()
+    if hasattr(scores, 'table'): scores = scores.table.T.to_dict()
     return json.dumps(dict(
         run=run is not None and dict(path=str(run.path), status=run.status), scores=scores,
         bundle=bundle is not None and dict(path=str(bundle.path), report=bundle.report)), default=str)
@@ -28,16 +28,6 @@ def follow(cell, cell_index):
     lines = [o for o in cell.source.splitlines() if o.strip() and not o.startswith('#|')]
     if cell.cell_type=='code' and lines and '_said' not in cell.source: print(f'{time.time()-start:5.0f} s  {lines[0][:100]}', flush=True)
 
-def find(o, *names):
-    "The first value in the nested dict `o` under one of `names`, in their order"
-    for nm in names:
-        todo = [o]
-        while todo:
-            d = todo.pop(0)
-            if isinstance(d, dict):
-                if d.get(nm) is not None and not isinstance(d[nm], (dict, list)): return d[nm]
-                todo += d.values()
-
 def show(label, value, form='{}'):
     if value is not None: print(f'  {label:<22}{form.format(value)}')
 
@@ -46,19 +36,19 @@ def report(said):
     scores,run,bundle = said['scores'] or {},said['run'],said['bundle']
     print()
     for nm,v in scores.items():
-        values = list(v.values()) if isinstance(v, dict) else [v]
-        print(f'  {nm:<22}' + ' → '.join(f'{x:.3f}' if isinstance(x, float) else str(x) for x in values))
+        print(f"  {nm:<22}{v['before']:.3f} → {v['after']:.3f}")
     if run:
         path = folder/run['path']
         show('run', f'{path} ({run["status"]})')
         show('picture', next((str(p) for p in [path/'curves.png'] if p.exists()), None))
     if bundle:
-        proof = bundle['report']
-        show('ONNX folder', folder/bundle['path'])
-        show('KL to the trained', find(proof, 'kl', 'KL', 'mean_kl'), '{:.2g}')
-        show('same first choice', find(proof, 'top1', 'top_1', 'top1_agreement', 'top_1_agreement'), '{:.1%}')
-        show('size', find(proof, 'size_mb', 'mb', 'size'), '{:.1f} MB')
-        show('speed', find(proof, 'tokens_per_s', 'decode_tokens_per_s'), '{:.0f} tokens/s')
+        report = bundle['report']
+        proof = report['proof']
+        show('ONNX folder', f"{folder/bundle['path']} ({report['chosen']})")
+        show('KL to the trained', proof['kl'], '{:.2g} nats per token')
+        show('same first choice', proof['top1'], '{:.1%}')
+        show('size', f"{report['stages'][0]['size_mb']:.1f} → {report['size_mb']:.1f} MB")
+        show('speed', f"{report['stages'][0]['tokens_per_s']:.0f} → {report['tokens_per_s']:.0f} tokens/s")
 
 start = time.time()
 if not quickstart.exists(): sys.exit(f'{quickstart.relative_to(root)} is not there')

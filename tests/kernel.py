@@ -45,7 +45,7 @@ def execute(
     nb = read(path, as_version=4)
     if last: nb.cells.append(last)
     with TemporaryDirectory() as tmp:
-        client = Client(nb, timeout=timeout, resources={'metadata': {'path': str(cwd or tmp)}}, **kwargs)
+        client = Client(nb, timeout=timeout, coalesce_streams=True, resources={'metadata': {'path': str(cwd or tmp)}}, **kwargs)
         client.skip = Client.skip - set(force)
         client.execute()
         return scrub(nb, {str(cwd or tmp): '.', str(root): '.'})

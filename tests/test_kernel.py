@@ -1,0 +1,64 @@
+"In a real kernel, with a frontend that listens: the live view moves, and the interrupt stops a run and keeps it."
+import time
+import pytest
+from jupyter_client.manager import start_new_kernel
+
+@pytest.fixture
+def client(tmp_path):
+    km,kc = start_new_kernel(kernel_name='python3', cwd=str(tmp_path))
+    yield km,kc
+    kc.stop_channels()
+    km.shutdown_kernel(now=True)
+
+def run(client, code, on_message=lambda msg: None, allow_stdin=True):
+    "All messages of a cell, and how it ended"
+    km,kc = client
+    said = []
+    def hear(msg):
+        said.append(msg)
+        on_message(msg)
+    reply = kc.execute_interactive(code, allow_stdin=allow_stdin, timeout=120, output_hook=hear, stdin_hook=lambda m: None)
+    return said, reply['content']
+
+def frames(said): return [m for m in said if m['msg_type'] in ('display_data', 'update_display_data')]
+
+def test_interrupt_keeps_the_run(client):
+    "Stop in mid-run: the run ends as stopped, its adapter is there, the next cell runs, and it can be resumed to its end"
+    run(client, '%load_ext slm_magic')
+    sent = []
+    def stop(msg):
+        if msg['msg_type'] == 'update_display_data' and 'step 1' in msg['content']['data'].get('text/plain', '') and not sent:
+            sent.append(time.time())
+            client[0].interrupt_kernel()
+    said,end = run(client, '%finetune --max_steps 400 --samples 0 -n long -o ft', stop)
+    assert end['status'] == 'ok' and sent
+    last = frames(said)[-1]['content']['data']
+    assert 'stopped' in last['text/plain'] and 'data:image/svg+xml;base64,' in last['text/html'] and 'image/png' in last
+    said,end = run(client, 'print(ft.status, ft.state["step"] < 400, (ft.path/"adapter"/"adapter_model.safetensors").exists(), type(ft.model).__name__)')
+    assert 'stopped True True PeftModel' in said[-2]['content']['text']
+    said,end = run(client, 'import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)')
+    assert 'True' in ''.join(m['content'].get('text', '') for m in said)
+    said,end = run(client, '%runs')
+    assert end['status'] == 'ok'
+
+def test_live_view(client):
+    "Frames come while it runs, under one display id, and are escaped"
+    run(client, '%load_ext slm_magic')
+    rows = "rows = [dict(prompt=f'<script>alert({i})</script>', completion='a b'.split()[i%2]) for i in range(60)]"
+    run(client, rows)
+    said,end = run(client, '%finetune --data $rows --max_steps 30 -o ft;')
+    shown = frames(said)
+    assert end['status'] == 'ok' and len(shown) > 3
+    assert len({m['content']['transient'].get('display_id') for m in shown}) == 1
+    assert not any('<script' in m['content']['data'].get('text/html', '') for m in shown)
+    assert not [m for m in said if m['msg_type'] == 'execute_result'] # silenced by the semicolon
+
+def test_nobody_there(client):
+    "Without a frontend only the still is sent; an error of the user is one line and fails the cell"
+    run(client, '%load_ext slm_magic')
+    said,end = run(client, '%finetune --max_steps 8 --samples 0', allow_stdin=False)
+    assert len(frames(said)) == 1
+    said,end = run(client, '%finetune --lerning_rate 3', allow_stdin=False)
+    assert end['status'] == 'error' and end['ename'] == 'UsageError' and 'learning_rate' in end['evalue']
+    error = ''.join(m['content'].get('text', '') for m in said)
+    assert 'Traceback' not in error and len(error.strip().splitlines()) == 1
