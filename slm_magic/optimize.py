@@ -7,7 +7,7 @@ __all__ = ['PRECISIONS', 'MAX_KL', 'MAX_PERPLEXITY', 'check_wish', 'schemes', 'S
            'complete', 'stop_tokens', 'optimize', 'prove_stages']
 
 # %% ../nbs/08_optimize.ipynb #ae50cd06
-import json, math, shutil, tempfile, time
+import copy, json, math, shutil, tempfile, time
 from importlib.metadata import version
 from pathlib import Path
 from .bundle import Bundle, report_md
@@ -18,7 +18,7 @@ from .options import RecipeError, atomic_dir, atomic_write
 from .prove import distance, fitting, greedy_agreement, onnx_logits, open_genai, own_text, reference, speed, torch_speed
 from .quantize import Scheme, hessians, quantize
 from .run import Run
-from .template import chat_prompt, end_of_turn
+from .template import chat_prompt, encode_prompt, end_of_turn
 
 # %% ../nbs/08_optimize.ipynb #c294cdca
 PRECISIONS = 'auto', 'fp32', 'fp16', 'bf16', 'int8', 'int4'
@@ -122,7 +122,9 @@ def complete(
     config['model']['eos_token_id'] = stop_tokens(subject.tokenizer)
     atomic_write(folder/'genai_config.json', json.dumps(config, indent=1))
     parts = subject.prompt or dict(prefix='', suffix='')
-    atomic_write(folder/'inference_model.json', json.dumps(dict(Name=report['name'], PromptTemplate=dict(prompt=parts['prefix']+'{Content}'+parts['suffix'], assistant='{Content}')), indent=1, ensure_ascii=False))
+    tok,before = subject.tokenizer,parts['prefix']
+    if tok.bos_token and encode_prompt(tok, before+'a')[0] == tok.bos_token_id and not before.startswith(tok.bos_token): before = tok.bos_token + before # as in training
+    atomic_write(folder/'inference_model.json', json.dumps(dict(Name=report['name'], PromptTemplate=dict(prompt=before+'{Content}'+parts['suffix'], assistant='{Content}')), indent=1, ensure_ascii=False))
     atomic_write(folder/'report.json', json.dumps(report, indent=1))
     atomic_write(folder/'report.md', report_md(report))
 
@@ -145,15 +147,17 @@ def optimize(
     runs_dir='runs',           # folder of all runs
 ) -> Bundle:
     "Export, quantize, measure and prove; a `RecipeError` and no folder when that fails."
+    import torch
     check_wish(precision, device)
-    if not 0 < max_kl < 100: raise RecipeError(f'max_kl must be above 0, in nats per token, not {max_kl}; the default is {MAX_KL}.')
+    limits = dict(max_kl=MAX_KL if max_kl is None else max_kl, max_size=max_size, min_tokens_per_s=min_tokens_per_s)
+    for key,value in limits.items():
+        if value is not None and not (isinstance(value, (int, float)) and value > 0): raise RecipeError(f'{key} must be a number above 0, not {value!r}.')
     subject = Subject(run_or_path, runs_dir)
     path = check_output(output_path or subject.home)
     tell,started = on_progress or (lambda what,share: None),time.time()
-    limits = dict(max_kl=max_kl, max_size=max_size, min_tokens_per_s=min_tokens_per_s)
     tell('loading', 0.)
     model = subject.load()
-    model = model.float().cpu() if next(model.parameters()).device.type != 'cpu' else model
+    if any(p.dtype != torch.float32 or p.device.type != 'cpu' for p in model.parameters()): model = copy.deepcopy(model).float().cpu() # the run keeps its own
     rows,labels,origin = subject.rows(model)
     n = fitting(rows, model.config.vocab_size)
     if n < 8: raise RecipeError('the held-out rows are too few or too long to measure on; 8 rows that fit into 600 MB of log-probabilities are needed.')
@@ -183,7 +187,7 @@ def optimize(
         tell(f"proving {best['candidate']}", .92)
         stages = prove_stages(model, merged, export.path, folders[best['candidate']], best['candidate'], exact['prove'], *pick(proof), stop_tokens(subject.tokenizer))
         last = stages[-1]
-        failed = verdict(last, dict(max_kl=max_kl, max_size=None, min_tokens_per_s=None))
+        failed = verdict(last, limits | dict(max_size=None, min_tokens_per_s=None))
         if failed != 'fits': raise RecipeError(f"{best['candidate']} was chosen on one half of the rows, but on the other half it fails ({failed}), so nothing was kept. Ask for another --precision.")
         report = dict(name=subject.name, source=subject.source, chosen=best['candidate'], size_mb=last['size_mb'], tokens_per_s=last['tokens_per_s'], prefill_tokens_per_s=last['prefill_tokens_per_s'],
                       rows_from=origin, limits=limits, parity=export.parity, route=export.route, proof={k:v for k,v in last.items() if k != 'stage'}, stages=stages, candidates=candidates,
