@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from slm_magic.template import CHAT_TEMPLATE
-from make_text import documents, tone_rows
+from slm_magic.assets.make_text import documents, tone_rows
 
 here = Path(__file__).parent
 specials = ['<|begin_of_text|>', '<|end_of_text|>', '<|start_header_id|>', '<|end_header_id|>', '<|eot_id|>', '<|finetune_right_pad_id|>']
