@@ -11,6 +11,7 @@ __all__ = ['find_model', 'load_config', 'load_tokenizer', 'quiet', 'pick_device'
 import logging, re, warnings
 from contextlib import contextmanager
 from pathlib import Path
+from .heads import HEADS
 from .options import RecipeError, suggest
 from .recipe import Recipe, tiny_data, tiny_model
 
@@ -105,11 +106,12 @@ def load_model(
     precision:str='auto',         # auto, fp32, bf16 or fp16
     trust_remote_code:bool=False, # run code that comes with the model
     device:str=None,              # default: the fastest there is
+    head:str='causal',            # key of `HEADS`
 ):
-    "A causal language model in evaluation mode, from safetensors."
-    from transformers import AutoModelForCausalLM
+    "A model in evaluation mode, from safetensors."
+    import transformers
     device = device or pick_device()
-    model = _load('model', find_model(name), AutoModelForCausalLM, dtype=pick_dtype(precision, device), use_safetensors=True, trust_remote_code=trust_remote_code)
+    model = _load('model', find_model(name), getattr(transformers, HEADS[head].auto), dtype=pick_dtype(precision, device), use_safetensors=True, trust_remote_code=trust_remote_code)
     return model.to(device).eval()
 
 # %% ../nbs/02_model.ipynb #089d4614

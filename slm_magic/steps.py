@@ -12,7 +12,8 @@ from pathlib import Path
 from .options import atomic_dir, atomic_write
 from .plan import Plan, training_arguments
 from .run import Run
-from .scoring import answers, pad_batch, row_losses
+from .heads import HEADS
+from .scoring import answers, row_losses
 
 # %% ../nbs/04_steps.ipynb #61d2e45f
 def make_trainer(
@@ -22,7 +23,13 @@ def make_trainer(
 ):
     "A `transformers.Trainer` with exact evaluation, checkpoints and resuming."
     from transformers import Trainer
+    head = HEADS[plan.data.train.head]
     class RunTrainer(Trainer):
+        loss_is_scaled_for_ga = True # `compute_loss` divides by the items of the whole optimizer batch
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            losses,_ = head.losses(model, inputs)
+            return losses.sum()/(len(losses) if num_items_in_batch is None else num_items_in_batch)
+
         def evaluate(self, *args, **kwargs):
             sums,counts = row_losses(self.model, plan.data.eval, self.args.per_device_eval_batch_size)
             metrics = dict(eval_loss=sum(sums)/sum(counts))
@@ -45,8 +52,10 @@ def make_trainer(
             window = json.loads((Path(checkpoint)/'window.json').read_text())
             self._tr_loss += window['loss']
             self._globalstep_last_logged = window['since']
-    return RunTrainer(model=model, args=training_arguments(plan), train_dataset=plan.data.train, eval_dataset=plan.data.eval,
-                      data_collator=lambda rows: pad_batch(rows, plan.tokenizer.pad_token_id))
+    trainer = RunTrainer(model=model, args=training_arguments(plan), train_dataset=plan.data.train, eval_dataset=plan.data.eval,
+                         data_collator=lambda rows: head.collate(rows, plan.tokenizer.pad_token_id))
+    trainer.model_accepts_loss_kwargs,trainer._loss_shifts_labels = True,False # count all items of an optimizer batch; the collators leave out what is not predicted
+    return trainer
 
 def sync(folder):
     "Flush every file of `folder` to the disk."
