@@ -57,7 +57,9 @@ def as_text(
 # %% ../nbs/00_template.ipynb #d9acf7b5
 KNOWN = [('prompt', 'completion'), ('prompt', 'response'), ('instruction', 'input', 'output'), ('instruction', 'output'), ('instruction', 'response'),
          ('question', 'answer'), ('question', 'response'), ('input', 'output'), ('text', 'label'), ('sentence', 'label'), ('phrase', 'tone'),
-         ('source', 'target'), ('document', 'summary'), ('article', 'highlights'), ('context', 'question', 'answer')]
+         ('source', 'target'), ('document', 'summary'), ('article', 'highlights'), ('dialogue', 'summary'), ('text', 'summary'),
+         ('premise', 'hypothesis', 'label'), ('sentence1', 'sentence2', 'label'), ('tokens', 'ner_tags'), ('tokens', 'tags'), ('words', 'tags'), ('text', 'entities'), ('text', 'labels'),
+         ('context', 'question', 'answer')]
 
 def find_columns(
     columns:list[str],  # what the data has
