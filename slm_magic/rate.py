@@ -82,7 +82,7 @@ def add_line(
     with open(path, 'ab+') as f:
         if f.seek(0, os.SEEK_END): f.seek(-1, os.SEEK_END)
         whole = f.read() in (b'', b'\n')
-        f.write((b'' if whole else b'\n') + json.dumps(row, ensure_ascii=False).encode() + b'\n')
+        f.write((b'' if whole else b'\n') + json.dumps(row).encode() + b'\n')
         f.flush(); os.fsync(f.fileno())
 
 # %% ../nbs/06a_rate.ipynb #e9e616c4
