@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from .examples import Examples, draw_examples
 from .options import RecipeError
+from .pairs import render_pairs
 from .recipe import Recipe, tiny_data
 from .rows import label_set, load_rows
 from .tasks import classes_of, head_of, plain_rows
@@ -29,6 +30,7 @@ def render_rows(
     head:str='causal', # key of `ENCODERS`; only a language model gets the chat template
 ) -> tuple[list[tuple[str, str]], str]: # prompt and completion of each row, and what was decided in words
     "The text of every row."
+    if head == 'embedding': return render_pairs(rows, recipe)
     rows = plain_rows(rows, recipe, head)
     columns = list(dict.fromkeys(k for row in rows[:1000] for k in row))
     if recipe.template:
@@ -55,6 +57,7 @@ def prompt_parts(
     head:str='causal', # key of `ENCODERS`
 ) -> dict|None:     # {'prefix': …, 'suffix': …}; None when a prompt needs several columns
     "The text around the user's words in a prompt."
+    if head == 'embedding': return None
     mark,columns = 'qzxj',list(rows[0])
     if recipe.template:
         names = set(Template.parse(recipe.template, columns).parts[1:-2:2])

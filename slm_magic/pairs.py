@@ -7,8 +7,8 @@ __all__ = ['TEXTS', 'LABELS', 'ALIKE', 'find_texts', 'render_pairs', 'encode_pai
 
 # %% ../nbs/00_pairs.ipynb #00aa2a14
 import math
-from .examples import ENCODERS
 from .options import RecipeError, suggest
+from .recipe import Recipe
 from .template import as_text
 
 # %% ../nbs/00_pairs.ipynb #9ca90c6b
@@ -42,10 +42,11 @@ ALIKE = 'alike' # stands for the label of pairs that have none
 
 def render_pairs(
     rows:list[dict],    # the table
-    mapping:dict=None,  # the user's `columns:`
+    recipe:Recipe,      # its `columns`
 ) -> tuple[list[tuple[tuple, str]], str]: # texts and label of each row, and what was decided in words
     "The texts of every row, with their label as text; a row that lacks one of them has an empty label."
-    names,label = find_texts(list(dict.fromkeys(k for row in rows[:1000] for k in row)), mapping)
+    if recipe.template: raise RecipeError('task: similarity takes no template: the model reads the texts as they are. Name them with columns:.')
+    names,label = find_texts(list(dict.fromkeys(k for row in rows[:1000] for k in row)), recipe.columns)
     res = []
     for i,row in enumerate(rows, 1):
         texts = tuple(as_text(row.get(o)) for o in names)
@@ -81,5 +82,3 @@ def encode_pairs(
         labels = [x for i,o in enumerate(mine) for x in [label if i else -100] + [-100]*(len(o)-1)]
         res.append((sum(mine, []), labels, mine != whole) if all(mine) else ([], [], False))
     return res
-
-ENCODERS['embedding'] = encode_pairs
