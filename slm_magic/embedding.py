@@ -7,7 +7,6 @@ __all__ = ['texts_of', 'pad_pairs', 'vectors', 'cosine_error', 'in_batch', 'call
 
 # %% ../nbs/02_embedding.ipynb #1ffd0dca
 import inspect
-from .examples import Examples
 from .batches import inputs_of
 from .options import RecipeError
 from .tasks import model_kind
@@ -71,7 +70,7 @@ def call_loss(
     labelled = not label.isnan().any()
     if isinstance(loss, torch.nn.Module): loss.to(parts.device)
     res = loss(*parts, label) if labelled and takes(loss, len(parts)+1) else loss(*parts)
-    return res.expand(len(label)) if res.ndim == 0 else res
+    return res.expand(len(label)) if getattr(res, 'ndim', None) == 0 else res
 
 def takes(
     loss,  # function or module
@@ -99,16 +98,17 @@ def pair_losses(
 
 # %% ../nbs/02_embedding.ipynb #9bfa62bf
 def check_loss(
-    loss,              # function or module; None for the usual ones
-    examples:Examples, # what is trained on
-    width:int,         # of a vector
-) -> int:              # 1 when high labels mean alike, -1 when low ones do
+    recipe,    # its `loss`: function or module, None for the usual ones; and the batch size
+    examples,  # what is trained on
+    config,    # of the model, for the width of a vector
+) -> int:      # 1 when high labels mean alike, -1 when low ones do
     "Refuse a loss that does not fit the pairs, and learn what its labels mean."
     import torch
     texts,labels = zip(*map(texts_of, examples))
-    low,high,k = min(labels),max(labels),len(texts[0])
+    loss,low,high,k,width = recipe.loss,min(labels),max(labels),len(texts[0]),config.get_text_config().hidden_size
     labelled = low == low
     if loss is None:
+        if not labelled and recipe.per_device_train_batch_size < 2: raise RecipeError('pairs without labels are learned by telling them from the others of a batch; per_device_train_batch_size must be at least 2.')
         if labelled and (low < -1 or high > 1): raise RecipeError(f'labels run from {low:g} to {high:g}; the default loss of task: similarity compares them with a cosine, from -1 to 1.\nDivide them by {max(-low, high):g}, or give a loss of your own: loss: $function.')
         return 1
     name = getattr(loss, '__name__', type(loss).__name__)

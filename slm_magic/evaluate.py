@@ -17,6 +17,7 @@ from .recipe import Recipe
 from .rows import label_set, load_rows
 from .run import Run, load_base
 from .scores import Evaluation
+from .similarity import evaluate_pairs
 from .scoring import answers, class_losses, row_losses
 
 # %% ../nbs/06_evaluate.ipynb #de601a76
@@ -59,11 +60,11 @@ def examples_for(
         if not isinstance(thing, Run): raise RecipeError('give the rows to evaluate on, as --data FILE or --data $df.')
         if not len(thing.eval_examples): raise RecipeError(f'{thing.id} held no rows out (eval: 0); give some, as --data FILE or --data $df.')
         return thing.eval_examples
-    rows = load_rows(data)
-    pairs,_ = render_rows(rows, recipe, tokenizer)
+    rows,head = load_rows(data),thing.head if isinstance(thing, Run) else 'causal'
+    pairs,_ = render_rows(rows, recipe, tokenizer, head)
     kept = [i for i,(_,c) in enumerate(pairs) if c.strip()]
     if not kept: raise RecipeError('every completion in the data to evaluate on is empty.')
-    return Examples.of(tokenizer, [pairs[i] for i in kept], [rows[i] for i in kept], max_length)
+    return Examples.of(tokenizer, [pairs[i] for i in kept], [rows[i] for i in kept], max_length, head=head, classes=thing.labels if isinstance(thing, Run) else None)
 
 # %% ../nbs/06_evaluate.ipynb #f2471d1e
 def wanted(
@@ -162,6 +163,7 @@ def evaluate(
         if tokenizer is None: raise RecipeError('a model given as an object needs its tokenizer: evaluate(model, data, tokenizer=…).')
         recipe,tok,name,limit = Recipe.make(**given),tokenizer,type(thing).__name__,None
     ex = examples_for(thing if isinstance(thing, Run) else None, data, tok, recipe, limit)
+    if ex.head == 'embedding': return evaluate_pairs(thing, ex, base_of(thing) if before else None)
     labels = labels or (thing.labels if isinstance(thing, Run) else label_set(ex.completions))
     options = dict(labels=labels, n_answers=n_answers, metrics=wanted(metrics, recipe, labels, n_answers))
     rows,first = dict(prompt=[shown(thing, o) for o in ex.prompts], expected=ex.completions),{}

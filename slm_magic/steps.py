@@ -28,11 +28,11 @@ def make_trainer(
     class RunTrainer(Trainer):
         loss_is_scaled_for_ga = True # `compute_loss` divides by the items of the whole optimizer batch
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            losses,_ = head.losses(model, inputs)
+            losses,_ = head.losses(model, inputs, plan.recipe.loss)
             return losses.sum()/(len(losses) if num_items_in_batch is None else num_items_in_batch)
 
         def evaluate(self, *args, **kwargs):
-            sums,counts = row_losses(self.model, plan.data.eval, self.args.per_device_eval_batch_size)
+            sums,counts = row_losses(self.model, plan.data.eval, self.args.per_device_eval_batch_size, plan.recipe.loss)
             metrics = dict(eval_loss=sum(sums)/sum(counts))
             self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
             return metrics
@@ -146,6 +146,7 @@ def sample_prompts(
 ) -> list[tuple[str, str]]: # rendered prompt and expected answer
     "Prompts whose answers are shown during the run."
     wanted,source = plan.recipe.samples,plan.data.eval if len(plan.data.eval) else plan.data.train
+    if isinstance(wanted, list) and plan.data.head == 'embedding': return [(tuple(o), '') for o in wanted]
     if isinstance(wanted, list):
         parts = plan.data.prompt or dict(prefix='', suffix='')
         return [(parts['prefix'] + str(o) + parts['suffix'], '') for o in wanted]
@@ -165,7 +166,7 @@ def show_samples(run, plan, model, base, step, tell):
     if not pairs: return
     now = sample_answers(plan, model)
     parts = plan.data.prompt or dict(prefix='', suffix='')
-    def words(p): return p.removeprefix(parts['prefix']).removesuffix(parts['suffix'])
+    def words(p): return p.removeprefix(parts['prefix']).removesuffix(parts['suffix']) if isinstance(p, str) else ' ↔ '.join(p)
     samples = [dict(prompt=words(p), expected=e, base=b, current=c) for (p,e),b,c in zip(pairs, base, now)]
     with open(run.path/'samples.jsonl', 'a', encoding='utf-8') as f:
         for o in samples: f.write(json.dumps(dict(step=step) | o, ensure_ascii=False) + '\n')
