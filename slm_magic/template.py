@@ -62,7 +62,7 @@ KNOWN = [tuple(o.split()) for o in (
     'input output', 'input target', 'inputs targets', 'source target', 'document summary', 'dialogue summary', 'text summary', 'article summary', 'article highlights', 'post summary',
     'text label_text', 'sentence label_text', 'text label', 'sentence label', 'text category', 'text intent', 'text sentiment', 'text class', 'text target', 'sentence sentiment', 'review sentiment',
     'review label', 'tweet label', 'comment label', 'message label', 'title text label', 'title content label', 'title description label', 'title body label', 'title label', 'headline label', 'headline category',
-    'sentence1 sentence2 label', 'premise hypothesis label', 'phrase tone')]
+    'sentence1 sentence2 label', 'premise hypothesis label', 'phrase tone', 'tokens ner_tags', 'tokens tags', 'words tags', 'text entities', 'text labels')]
 _ids = {'id', 'idx', 'index', 'uid', 'uuid', 'guid', 'unnamed: 0', '__index_level_0__', ''}
 
 def find_columns(
