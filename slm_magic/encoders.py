@@ -18,12 +18,12 @@ def encode_causal(
     max_length,     # longest result [tokens], or None
     train_on,       # 'completion' or 'all'
     classes,        # closed set of labels; not needed here
-) -> list[tuple[list[int], list[int], bool]]: # ids, labels, was it cut
+) -> list[tuple[list[int], list[int], int]]: # ids, labels, tokens that did not fit
     "Ids and labels for a causal language model: the labels are the ids that are learned."
     res = []
     for ids,labels in encode_rows(tokenizer, pairs, train_on):
         short = cut(ids, labels, max_length)
-        res.append((*short, len(short[0]) < len(ids)))
+        res.append((*short, len(ids)-len(short[0])))
     return res
 
 # %% ../nbs/00_encoders.ipynb #d27416b7
@@ -39,7 +39,7 @@ def encode_texts(
     tokenizer,          # transformers tokenizer, fast
     prompts:list[str],  # one text each, or two
     max_length,         # longest result [tokens], or None
-) -> list[tuple[list[int], dict, bool]]: # ids, further inputs, was it cut
+) -> list[tuple[list[int], dict, int]]: # ids, further inputs, tokens cut off
     "Ids as the tokenizer frames them, for models that read a text as a whole."
     def framed(texts, **kwargs):
         enc = tokenizer(*texts, verbose=False, **kwargs)
@@ -48,16 +48,16 @@ def encode_texts(
     for prompt in prompts:
         texts = pair_of(tokenizer, prompt)
         ids,types = framed(texts)
-        was_cut = max_length is not None and len(ids) > max_length
-        if was_cut: ids,types = framed(texts, truncation=True, max_length=max_length)
-        res.append((ids, dict(token_type_ids=types) if any(types) else {}, was_cut))
+        lost = max(0, len(ids)-max_length) if max_length is not None else 0
+        if lost: ids,types = framed(texts, truncation=True, max_length=max_length)
+        res.append((ids, dict(token_type_ids=types) if any(types) else {}, lost))
     return res
 
 def encode_sequence(tokenizer, pairs, rows, max_length, train_on, classes):
     "Ids and the index of the class, -100 for one that is not among `classes`."
     at = {c: i for i,c in enumerate(classes or ())}
     texts = encode_texts(tokenizer, [p for p,_ in pairs], max_length)
-    return [(ids, [at.get(c.strip(), -100)], was_cut, more) for (ids,more,was_cut),(_,c) in zip(texts, pairs)]
+    return [(ids, [at.get(c.strip(), -100)], lost, more) for (ids,more,lost),(_,c) in zip(texts, pairs)]
 
 # %% ../nbs/00_encoders.ipynb #625fc429
 def encode_token(tokenizer, pairs, rows, max_length, train_on, classes):
@@ -73,8 +73,8 @@ def encode_token(tokenizer, pairs, rows, max_length, train_on, classes):
 def encode_seq2seq(tokenizer, pairs, rows, max_length, train_on, classes):
     "Ids of the prompt, and ids of the completion as labels; both empty when the completion is too long."
     res = []
-    for (ids,_,was_cut),answer in zip(encode_texts(tokenizer, [p for p,_ in pairs], max_length), [c for _,c in pairs]):
+    for (ids,_,lost),answer in zip(encode_texts(tokenizer, [p for p,_ in pairs], max_length), [c for _,c in pairs]):
         labels = tokenizer(text_target=answer)['input_ids']
         if labels[-1:] != [tokenizer.eos_token_id]: labels = labels + [tokenizer.eos_token_id]
-        res.append(([], [], True) if max_length is not None and len(labels) > max_length else (ids, labels, was_cut))
+        res.append(([], [], len(labels)) if max_length is not None and len(labels) > max_length else (ids, labels, lost))
     return res

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from html import escape
 from .encoders import encode_causal, encode_seq2seq, encode_sequence, encode_token
 from .pairs import encode_pairs
+from .template import end_of_turn
 
 # %% ../nbs/00_examples.ipynb #170751ce
 ENCODERS = dict(causal=encode_causal, sequence=encode_sequence, token=encode_token, seq2seq=encode_seq2seq, embedding=encode_pairs)
@@ -24,8 +25,8 @@ class Examples:
     completions:list[str] = field(default_factory=list)
     rows:list[dict] = field(default_factory=list)
     tokenizer:object = field(default=None, repr=False)
-    n_cut:int = 0      # rows whose prompt lost its beginning
-    n_left_out:int = 0 # rows whose completion did not fit
+    cut:dict[int, int] = field(default_factory=dict)      # tokens lost, by position among the pairs that were given
+    left_out:dict[int, int] = field(default_factory=dict) # tokens of those that did not fit, likewise
     head:str = 'causal' # what the labels mean: a key of `ENCODERS`
     more:list[dict] = field(default_factory=list) # further inputs of each row, such as `token_type_ids`
 
@@ -35,11 +36,11 @@ class Examples:
 
     @classmethod
     def of(cls, tokenizer, pairs, rows=None, max_length=None, train_on='completion', head='causal', classes=None):
-        "Encode `pairs` of prompt and completion; pairs whose completion does not fit are left out and counted."
+        "Encode `pairs` of prompt and completion; pairs whose completion does not fit are left out and noted."
         res = cls(tokenizer=tokenizer, head=head)
-        for i,(ids,labels,was_cut,*more) in enumerate(ENCODERS[head](tokenizer, pairs, rows, max_length, train_on, classes)):
-            if not ids: res.n_left_out += 1; continue
-            res.n_cut += was_cut
+        for i,(ids,labels,lost,*more) in enumerate(ENCODERS[head](tokenizer, pairs, rows, max_length, train_on, classes)):
+            if lost: (res.cut if ids else res.left_out)[i] = int(lost)
+            if not ids: continue
             for to,value in zip((res.input_ids, res.labels, res.prompts, res.completions, res.rows, res.more), (ids, labels, *pairs[i], rows[i] if rows else {}, *(more or [{}]))): to.append(value)
         return res
 
@@ -57,17 +58,18 @@ class Examples:
         "How many tokens, words or rows carry loss."
         return sum(o != -100 for l in self.labels for o in l)
 
-
-
 # %% ../nbs/00_examples.ipynb #bb19d14c
 def draw_examples(
     examples:Examples, # what to show
     n:int=5,           # how many rows
 ) -> str:
-    "HTML of the first rows: learned tokens blue, the rest grey, the end of turn marked."
+    "HTML of the first rows: learned tokens blue, the rest grey, each end of turn in a box and followed by a new line."
+    tok = examples.tokenizer
+    stop,special = tok.convert_tokens_to_ids(end_of_turn(tok)) if examples.head == 'causal' else None,set(tok.all_special_ids)
     def token(i, learned):
-        text = escape(examples.tokenizer.decode([i])).replace('\n', '↵<br>')
-        if i in examples.tokenizer.all_special_ids: text = f'<small>{text}</small>'
+        text = escape(tok.decode([i])).replace('\n', '↵<br>')
+        if i in special: text = f'<small>{text}</small>'
+        if i == stop: text = f'<span title="end of turn" style="border:1px solid;border-radius:3px;padding:0 2px">{text}</span><br>'
         return f'<b style="color:#2a7fd4">{text}</b>' if learned else f'<span style="opacity:.55">{text}</span>'
     aligned = examples.head in ('causal', 'token') # a label for each token; otherwise the answer stands apart
     def line(i):

@@ -72,7 +72,7 @@ class Rating:
     def form(self): return rating_form(self)
     def __repr__(self): return rating_text(self)
     def _repr_html_(self): return rating_html(self)
-    def _repr_mimebundle_(self, include=None, exclude=None): return self.form()._repr_mimebundle_() if place() == 'notebook' else {}
+    def _repr_mimebundle_(self, include=None, exclude=None): return {**self.form()._repr_mimebundle_(), 'text/plain': repr(self)} if place() == 'notebook' else {}
 
 def add_line(
     path, # JSON lines

@@ -91,7 +91,7 @@ def words_of(
     tokenizer,           # transformers tokenizer, fast
     texts:list[str],     # at least one
     max_length:int=None, # longest result [tokens]
-) -> list[tuple[list[int], list[tuple[int, int, int]], bool]]: # ids, (token, start, end) of each word, was it cut
+) -> list[tuple[list[int], list[tuple[int, int, int]], int]]: # ids, (token, start, end) of each word, tokens cut off
     "Token ids of each text, and where its words are."
     enc = tokenizer(texts, truncation=max_length is not None, max_length=max_length, return_offsets_mapping=True, return_overflowing_tokens=max_length is not None)
     owner = enc.get('overflow_to_sample_mapping') or range(len(texts)) # a text that is cut has several parts
@@ -106,7 +106,7 @@ def words_of(
             if words and word == last and words[-1][2] == start and _inside(text[start-1]) and _inside(text[start]): words[-1] = (*words[-1][:2], end)
             else: words.append((at, start, end))
             last = word
-        res.append((enc['input_ids'][i], words, bool(rest)))
+        res.append((enc['input_ids'][i], words, sum(len(enc['input_ids'][o]) for o in rest)))
     return res
 
 def _inside(c): return c.isalnum() and ord(c) < 0x2e80
