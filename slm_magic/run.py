@@ -191,8 +191,9 @@ def load_eval(
     run:Run, # any run
 ) -> Examples:
     "The held-out rows of a run, as it was scored on them."
-    pairs = [(o['prompt'], o['completion']) for o in read_lines(run.path/'eval.jsonl')]
-    return Examples.of(run.tokenizer, pairs, max_length=run.facts['max_length'], train_on=run.recipe.train_on)
+    lines = read_lines(run.path/'eval.jsonl')
+    pairs,rows = [(o['prompt'], o['completion']) for o in lines],[o.get('row') or {} for o in lines]
+    return Examples.of(run.tokenizer, pairs, rows, max_length=run.facts['max_length'], train_on=run.recipe.train_on)
 
 @quiet()
 def load_tuned(
@@ -225,7 +226,7 @@ def create_run(
         atomic_write(tmp/'recipe.yaml', yaml.safe_dump(saved, sort_keys=False, allow_unicode=True))
         atomic_write(tmp/'env.json', json.dumps(environment(data), indent=1))
         atomic_write(tmp/'data.json', json.dumps(kept, indent=1, ensure_ascii=False))
-        write_lines(tmp/'eval.jsonl', [dict(prompt=p, completion=c) for p,c in zip(data.eval.prompts, data.eval.completions)])
+        write_lines(tmp/'eval.jsonl', [dict(prompt=p, completion=c, row=r) for p,c,r in zip(data.eval.prompts, data.eval.completions, data.eval.rows)])
         atomic_write(tmp/'metrics.jsonl', '')
         atomic_write(tmp/'status.json', json.dumps(dict(status='running', pid=os.getpid(), started=time.time())))
     return Run(path)
