@@ -104,6 +104,7 @@ class Data:
     max_length:int|None = None # longest row [tokens]
     report:DataReport|None = None # what is in the data
     keep:dict = field(default_factory=dict) # rows that the run folder must hold, by the recipe's key: they have no file, or were made up
+    head = property(lambda self: self.train.head) # key of `ENCODERS`
     def _repr_html_(self):
         notes = ''.join(f'<li>{escape(o)}</li>' for o in self.notes)
         return f'<p>{escape(self.how)} · {len(self.train):,} rows to train on, {len(self.eval):,} held out</p><ul>{notes}</ul>{draw_examples(self.train)}'

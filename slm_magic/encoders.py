@@ -42,7 +42,7 @@ def encode_texts(
 ) -> list[tuple[list[int], dict, int]]: # ids, further inputs, tokens cut off
     "Ids as the tokenizer frames them, for models that read a text as a whole."
     def framed(texts, **kwargs):
-        enc = tokenizer(*texts, **kwargs)
+        enc = tokenizer(*texts, verbose=False, **kwargs)
         return enc['input_ids'],enc.get('token_type_ids', [])
     res = []
     for prompt in prompts:

@@ -15,7 +15,7 @@ from .model import load_config, load_model, load_tokenizer, find_model
 from .options import RecipeError
 from .recipe import Recipe
 from .rows import label_set, load_rows
-from .run import Run
+from .run import Run, load_base
 from .scores import Evaluation
 from .scoring import answers, class_losses, row_losses
 
@@ -36,7 +36,7 @@ def base_of(
     "Context manager giving the model `run` started from."
     from peft import PeftModel
     model = run.model
-    if not isinstance(model, PeftModel): return nullcontext(load_model(run.base_model_path, run.recipe.precision, run.recipe.trust_remote_code))
+    if not isinstance(model, PeftModel): return nullcontext(load_base(run))
     class Without:
         def __enter__(self):
             self.off = model.disable_adapter()

@@ -111,7 +111,7 @@ def load_model(
     labels:list=None,             # classes or tags of a classifier
     seed:int=42,                  # of the layers that the checkpoint does not have
 ):
-    "A model in evaluation mode, from safetensors; `new_modules` names its parts that are not from there."
+    "A model in evaluation mode, from safetensors; its `missing` names the parameters that are not from there."
     import torch, transformers
     device,path,given = device or pick_device(),find_model(name),dict(trust_remote_code=trust_remote_code)
     if head in ('sequence', 'token'):
@@ -120,7 +120,7 @@ def load_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model,found = _load('model', path, getattr(transformers, HEADS[head].auto), dtype=pick_dtype(precision, device), use_safetensors=True, output_loading_info=True, **given)
-    model.new_modules = new_modules(model, [*found['missing_keys'], *(o[0] for o in found['mismatched_keys'])])
+    model.missing = [*found['missing_keys'], *(o[0] for o in found['mismatched_keys'])]
     return model.to(device).eval()
 
 # %% ../nbs/02_model.ipynb #089d4614
@@ -148,7 +148,8 @@ def apply_method(
         return model
     from peft import get_peft_model
     check_targets(model, recipe)
-    try: return get_peft_model(model, lora_config(recipe, head, getattr(model, 'new_modules', ())), autocast_adapter_dtype=True)
+    new = new_modules(model, getattr(model, 'missing', ())) if head in ('sequence', 'token') else []
+    try: return get_peft_model(model, lora_config(recipe, head, new), autocast_adapter_dtype=True)
     except (ValueError, TypeError, KeyError) as e: raise RecipeError(f'method {recipe.method}: {str(e).splitlines()[0][:200]}') from None
 
 def check_targets(

@@ -25,10 +25,11 @@ def with_outputs(
 # %% ../nbs/02_outputs.ipynb #444411f7
 def new_modules(
     model,              # as transformers loaded it
-    missing:list[str],  # parameters that the checkpoint did not have
+    missing=(),         # parameters that the checkpoint did not have
 ) -> list[str]:         # paths of modules
-    "The parts of `model` that were made new."
-    old = {n for n,_ in model.named_parameters(remove_duplicate=False)} - set(missing) # tied weights have two names
+    "The parts of a classifier to train whole: those made new, and its outputs."
+    missing = {*missing, *(n for n,_ in model.named_parameters(remove_duplicate=False) if not n.startswith(model.base_model_prefix + '.'))}
+    old = {n for n,_ in model.named_parameters(remove_duplicate=False)} - missing # tied weights have two names
     def is_new(path): return not any(n.startswith(path + '.') for n in old)
     names = [n for n,m in model.named_modules() if n and any(True for _ in m.parameters())]
     return [n for n in names if is_new(n) and not ('.' in n and is_new(n.rpartition('.')[0]))]
