@@ -10,6 +10,7 @@ __all__ = ['PREDICTORS', 'in_batches', 'choices', 'say_causal', 'say_sequence', 
 from .batches import inputs_of
 from .embedding import vectors
 from .encoders import encode_texts
+from .pairs import BETWEEN
 from .scoring import answers, by_length, class_losses
 from .tags import read_tags, words_of
 
@@ -93,7 +94,7 @@ def embed(
 def say_embedding(model, tokenizer, prompts, labels, max_new_tokens, max_length, batch_size):
     "The cosine of the first two texts of each row."
     if not prompts: return []
-    first,second = (embed(model, tokenizer, [o[k] for o in prompts], max_length, batch_size) for k in (0, 1))
+    first,second,*_ = (embed(model, tokenizer, o, max_length, batch_size) for o in zip(*(p.split(BETWEEN) for p in prompts)))
     return [f'{o:.3f}' for o in (first*second).sum(1)]
 
 # %% ../nbs/02_predict.ipynb #321a262a
@@ -102,7 +103,7 @@ PREDICTORS = dict(causal=say_causal, sequence=say_sequence, token=say_token, seq
 def predict(
     model,                 # as `head` says
     tokenizer,             # its tokenizer
-    prompts:list[str],     # rendered prompts; texts of each row for 'embedding'
+    prompts:list[str],     # rendered prompts
     head:str='causal',     # key of `PREDICTORS`
     labels:list=None,      # classes a language model chooses from; None to let it write
     max_new_tokens:int=64, # longest written answer [tokens]

@@ -12,7 +12,7 @@ from functools import cached_property
 from html import escape
 from io import BytesIO
 from .examples import Examples
-from .pairs import ALIKE
+from .pairs import ALIKE, BETWEEN
 from .predict import embed
 from .scores import Evaluation
 
@@ -49,7 +49,7 @@ def pair_columns(
 ) -> dict:              # columns by name, a value per row
     "The cosine of each pair, and what it should be like: `alike` for two kinds, `grade` for more, `rank` of the partner among all without labels."
     import numpy as np
-    first,second = (embed(model, examples.tokenizer, [o[k] for o in examples.prompts], max_length) for k in (0, 1))
+    first,second,*_ = (embed(model, examples.tokenizer, o, max_length) for o in zip(*(p.split(BETWEEN) for p in examples.prompts)))
     cosine = (first*second).sum(1).astype(float)
     if examples.completions[0] == ALIKE:
         every = first @ second.T
@@ -121,7 +121,7 @@ def evaluate_pairs(
 ) -> PairEvaluation:
     "Cosines of pairs and what they are worth, for a run and the model it started from."
     import pandas as pd
-    texts = pd.DataFrame({f'text{i+1}': o for i,o in enumerate(zip(*examples.prompts))} | dict(expected=examples.completions))
+    texts = pd.DataFrame({f'text{i+1}': o for i,o in enumerate(zip(*(p.split(BETWEEN) for p in examples.prompts)))} | dict(expected=examples.completions))
     def judged(model): return texts.assign(**pair_columns(model, examples, run.facts['alike'], run.facts['max_length']))
     after,first = judged(run.model),{}
     if base is not None:

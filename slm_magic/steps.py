@@ -13,6 +13,7 @@ from .options import atomic_dir, atomic_write
 from .plan import Plan, training_arguments
 from .run import Run
 from .heads import HEADS
+from .pairs import BETWEEN
 from .predict import predict
 from .scoring import row_losses
 
@@ -146,10 +147,9 @@ def sample_prompts(
 ) -> list[tuple[str, str]]: # rendered prompt and expected answer
     "Prompts whose answers are shown during the run."
     wanted,source = plan.recipe.samples,plan.data.eval if len(plan.data.eval) else plan.data.train
-    if isinstance(wanted, list) and plan.data.head == 'embedding': return [(tuple(o), '') for o in wanted]
     if isinstance(wanted, list):
         parts = plan.data.prompt or dict(prefix='', suffix='')
-        return [(parts['prefix'] + str(o) + parts['suffix'], '') for o in wanted]
+        return [(parts['prefix'] + (BETWEEN.join(o) if plan.data.head == 'embedding' else str(o)) + parts['suffix'], '') for o in wanted]
     n = min(wanted, len(source))
     return [(source.prompts[i], source.completions[i]) for i in (len(source)*k//n for k in range(n))]
 
@@ -166,7 +166,7 @@ def show_samples(run, plan, model, base, step, tell):
     if not pairs: return
     now = sample_answers(plan, model)
     parts = plan.data.prompt or dict(prefix='', suffix='')
-    def words(p): return p.removeprefix(parts['prefix']).removesuffix(parts['suffix']) if isinstance(p, str) else ' ↔ '.join(p)
+    def words(p): return p.removeprefix(parts['prefix']).removesuffix(parts['suffix'])
     samples = [dict(prompt=words(p), expected=e, base=b, current=c) for (p,e),b,c in zip(pairs, base, now)]
     with open(run.path/'samples.jsonl', 'a', encoding='utf-8') as f:
         for o in samples: f.write(json.dumps(dict(step=step) | o, ensure_ascii=False) + '\n')
