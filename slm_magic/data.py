@@ -102,9 +102,9 @@ class Data:
     notes:list[str]        # what was left out or cut, in words
     prompt:dict|None = None  # text around the user's words in a prompt
     max_length:int|None = None # longest row [tokens]
-    alike:int = 1 # of pairs: -1 when low labels mean alike
     report:DataReport|None = None # what is in the data
     keep:dict = field(default_factory=dict) # rows that the run folder must hold, by the recipe's key: they have no file, or were made up
+    alike:int = 1 # of pairs: -1 when low labels mean alike
     head = property(lambda self: self.train.head) # key of `ENCODERS`
     def _repr_html_(self):
         notes = ''.join(f'<li>{escape(o)}</li>' for o in self.notes)
