@@ -74,7 +74,9 @@ def make_plan(
     config = load_config(base, recipe.trust_remote_code)
     tokenizer = load_tokenizer(base, recipe.trust_remote_code)
     data = prepare(recipe, tokenizer, config)
-    if data.head == 'embedding': data.alike = check_pairs(recipe, data.train, config)
+    if data.head == 'embedding':
+        data.alike,notes = check_pairs(recipe, data.train, config)
+        data.notes += notes
     per_epoch = math.ceil(math.ceil(len(data.train)/recipe.per_device_train_batch_size)/recipe.gradient_accumulation_steps)
     steps = recipe.max_steps if recipe.max_steps > 0 else math.ceil(recipe.num_train_epochs*per_epoch)
     chosen = dict(max_steps=steps)
