@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from .heads import HEADS
 from .options import RecipeError, suggest
+from .outputs import new_modules, with_outputs
 from .recipe import Recipe, tiny_data, tiny_model
 
 # %% ../nbs/02_model.ipynb #8cf4c6ca
@@ -107,28 +108,39 @@ def load_model(
     trust_remote_code:bool=False, # run code that comes with the model
     device:str=None,              # default: the fastest there is
     head:str='causal',            # key of `HEADS`
+    labels:list=None,             # classes or tags of a classifier
+    seed:int=42,                  # of the layers that the checkpoint does not have
 ):
-    "A model in evaluation mode, from safetensors."
-    import transformers
-    device = device or pick_device()
-    model = _load('model', find_model(name), getattr(transformers, HEADS[head].auto), dtype=pick_dtype(precision, device), use_safetensors=True, trust_remote_code=trust_remote_code)
+    "A model in evaluation mode, from safetensors; its `missing` names the parameters that are not from there."
+    import torch, transformers
+    device,path,given = device or pick_device(),find_model(name),dict(trust_remote_code=trust_remote_code)
+    if head in ('sequence', 'token'):
+        given['config'] = with_outputs(load_config(path, trust_remote_code), head, labels, load_tokenizer(path, trust_remote_code).pad_token_id)
+        given['ignore_mismatched_sizes'] = True # another number of classes than the checkpoint's
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model,found = _load('model', path, getattr(transformers, HEADS[head].auto), dtype=pick_dtype(precision, device), use_safetensors=True, output_loading_info=True, **given)
+    model.missing = [*found['missing_keys'], *(o[0] for o in found['mismatched_keys'])]
     return model.to(device).eval()
 
 # %% ../nbs/02_model.ipynb #089d4614
 def lora_config(
     recipe:Recipe, # r, lora_alpha, lora_dropout, target_modules, modules_to_save, and further `LoraConfig` names
+    head:str='causal', # key of `HEADS`
+    new:list=(),   # modules without pre-trained weights: trained whole
 ):
     "The peft configuration of a recipe."
     from peft import LoraConfig
     from slm_magic.recipe import lora_options
     more = {k:v for k,v in recipe.upstream.items() if k in lora_options()}
-    return LoraConfig(task_type='CAUSAL_LM', r=recipe.r, lora_alpha=recipe.lora_alpha, lora_dropout=recipe.lora_dropout,
-                      target_modules=recipe.target_modules, modules_to_save=recipe.modules_to_save, **more)
+    return LoraConfig(task_type=HEADS[head].peft_task, r=recipe.r, lora_alpha=recipe.lora_alpha, lora_dropout=recipe.lora_dropout,
+                      target_modules=recipe.target_modules, modules_to_save=[*(recipe.modules_to_save or ()), *new] or None, **more)
 
 @quiet()
 def apply_method(
     model,         # base model
     recipe:Recipe, # `method` and its options
+    head:str='causal', # key of `HEADS`
 ):
     "The model with the parameters to train switched on: a `PeftModel`, or `model` itself for full fine-tuning."
     if recipe.method == 'full':
@@ -136,7 +148,8 @@ def apply_method(
         return model
     from peft import get_peft_model
     check_targets(model, recipe)
-    try: return get_peft_model(model, lora_config(recipe), autocast_adapter_dtype=True)
+    new = new_modules(model, getattr(model, 'missing', ())) if head in ('sequence', 'token') else []
+    try: return get_peft_model(model, lora_config(recipe, head, new), autocast_adapter_dtype=True)
     except (ValueError, TypeError, KeyError) as e: raise RecipeError(f'method {recipe.method}: {str(e).splitlines()[0][:200]}') from None
 
 def check_targets(
@@ -174,20 +187,24 @@ def estimate(
     config,             # the model's configuration
     tokens:int,         # longest row [tokens]
     device:str=None,    # default: the fastest there is
+    head:str='causal',  # key of `HEADS`
+    labels:list=None,   # classes or tags of a classifier
 ) -> dict[str, float]:  # MB by part, with `total` and `free`
     "Peak memory of training, from the configuration alone."
-    import torch
-    from transformers import AutoModelForCausalLM
-    device = device or pick_device()
-    with torch.device('meta'): model = AutoModelForCausalLM.from_config(config)
+    import torch, transformers
+    device,auto = device or pick_device(),getattr(transformers, HEADS[head].auto)
+    try:
+        with torch.device('meta'): model = auto.from_config(with_outputs(config, head, labels))
+    except ValueError as e: raise RecipeError(f'{config.model_type} cannot be built as {HEADS[head].auto[13:]}: {str(e).splitlines()[0][:150]}') from None
     size = pick_dtype(recipe.precision, device).itemsize
     weights = sum(p.numel() for p in model.parameters())
-    trained = count_parameters(apply_method(model, recipe))[0] # changes `model`, so it comes last
+    trained = count_parameters(apply_method(model, recipe, head))[0] # changes `model`, so it comes last
     text = config.get_text_config() if hasattr(config, 'get_text_config') else config
-    width,layers = getattr(text, 'hidden_size', 0), getattr(text, 'num_hidden_layers', 0)
+    width,layers = getattr(text, 'hidden_size', 0), getattr(text, 'num_hidden_layers', 0)*(2 if head == 'seq2seq' else 1)
+    words = text.vocab_size if head in ('causal', 'seq2seq') else len(labels or ())
     batch = recipe.per_device_train_batch_size*tokens
     parts = dict(weights=weights*size, adapter=0 if recipe.method == 'full' else trained*4, gradients=trained*4, optimizer=trained*8,
-                 activations=batch*(34*width*layers*size/2 + 3*4*text.vocab_size))
+                 activations=batch*(34*width*layers*size/2 + 3*4*words))
     parts = {k: v/1e6 for k,v in parts.items()}
     return parts | dict(total=sum(parts.values()), free=free_memory(device)/1e6)
 
