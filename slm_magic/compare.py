@@ -16,7 +16,7 @@ from .options import RecipeError
 from .rate import Rating
 from .recipe import Recipe
 from .run import Run
-from .scoring import answers
+from .predict import predict
 
 # %% ../nbs/06b_compare.ipynb #342037a8
 def is_bundle(thing): return hasattr(thing, 'generate') and not isinstance(thing, Run) and not hasattr(thing, 'forward')
@@ -34,11 +34,11 @@ def say(
     if is_bundle(thing): return [thing.generate(o, max_new_tokens=longest) for o in prompts]
     if isinstance(thing, Run):
         if not base: return thing.generate(prompts, longest)
-        with base_of(thing) as model: return answers(model, thing.tokenizer, [thing.prompt(o) for o in prompts], longest)
+        with base_of(thing) as model: return predict(model, thing.tokenizer, [thing.prompt(o) for o in prompts], thing.head, max_new_tokens=longest, max_length=thing.facts['max_length'])
     path = find_model(str(thing))
     tok = load_tokenizer(path)
     asked = [run.prompt(o) for o in prompts] if run else [p for p,_ in render_rows([dict(prompt=o, completion='') for o in prompts], Recipe(), tok)[0]]
-    return answers(load_model(path), tok, asked, longest)
+    return predict(load_model(path), tok, asked, max_new_tokens=longest)
 
 # %% ../nbs/06b_compare.ipynb #83bdb6a1
 @dataclass
