@@ -12,7 +12,7 @@ from pathlib import Path
 from .olive_command import OliveCommand
 from .olive_names import words_of
 from .options import RecipeError, options_of, suggest
-from .recipe import Recipe
+from .recipe import Recipe, tiny_data
 from .rows import load_rows
 
 # %% ../nbs/10d_olive_values.ipynb #7ced63f7
@@ -147,7 +147,7 @@ def used(
 ) -> dict:
     "What of a run goes on in the next command."
     defaults = options_of(Recipe)
-    return {k: v for k in ('model', *_data_names) if (v := getattr(recipe, k)) != defaults[k].default and not str(v).startswith('<')}
+    return {k: v for k in ('model', *_data_names) if (v := getattr(recipe, k)) != defaults[k].default and not re.fullmatch(r'<\w+>', str(v))}
 
 def place_last(
     values:dict,          # changed in place
