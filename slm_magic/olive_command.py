@@ -17,7 +17,7 @@ from .options import RecipeError, atomic_write
 from .recipe import Recipe
 
 # %% ../nbs/10c_olive_command.ipynb #b96f57bc
-@dataclass
+@dataclass(repr=False)
 class OliveCommand:
     "What was meant by a command of Olive: `run()` does it."
     written:str                 # the command, as it was written
@@ -27,11 +27,11 @@ class OliveCommand:
     notes:list = field(default_factory=list)        # what was decided where nothing was said
     dry:bool = False            # only say what would be done
     then:'OliveCommand' = None  # what comes after it
-    made:list = field(default_factory=list, repr=False, compare=False) # results so far
+    made:list = field(default_factory=list, compare=False) # results so far
 
     def chain(self) -> list: return [self] + (self.then.chain() if self.then else [])
     def run(self, runs_dir='runs', on_progress=None): return run_chain(self, runs_dir, on_progress or (lambda what,share: None))
-    def __str__(self): return '\n'.join(told(o) for o in self.chain())
+    def __repr__(self): return '\n'.join(told(o) for o in self.chain())
     def _repr_html_(self): return ''.join(drawn(o) for o in self.chain())
 
 # %% ../nbs/10c_olive_command.ipynb #70852c8e

@@ -41,6 +41,7 @@ task t | 1 | task |
 trust_remote_code | 0 | trust_remote_code | 
 adapter_path a | 1 | adapter_path | 
 output_path o | 1 | output_path | 
+model_variant | 1 | - | images are not made here
 model_script | 1 | ! | models are read from a folder with config.json or from the Hub, not built by a script; save yours with save_pretrained()
 script_dir | 1 | - | no script is run to build a model
 
@@ -90,6 +91,10 @@ disable_tqdm | 0 | - | the live view shows the progress
 push_to_hub | 0 | - | nothing is uploaded
 hub_model_id | 1 | - | nothing is uploaded
 hub_token | 1 | - | nothing is uploaded, and no token is kept
+hub_strategy | 1 | - | nothing is uploaded
+hub_private_repo | 0 | - | nothing is uploaded
+hub_always_push | 0 | - | nothing is uploaded
+hub_revision | 1 | - | nothing is uploaded
 save_safetensors | 0 | - | always
 label_names | * | - | the labels are made here
 local_rank | 1 | - | use --workers
@@ -223,5 +228,5 @@ def as_options(
 ) -> dict[str, Option]:
     "The schema that `parse_line` reads a command with."
     kind = {'0': 'bool', '1': 'object', '*': 'object', '?': 'bool|object'}
-    return {w.name: Option(w.name, kind[w.count], None, w.said or w.becomes, short=next((o for o in w.other if len(o) == 1), None),
+    return {w.name: Option(w.name, kind[w.count], None, w.said or w.becomes, 'Options of Olive', short=next((o for o in w.other if len(o) == 1), None),
                            aliases=tuple(o for o in w.other if len(o) > 1)) for w in words.values()}
