@@ -175,7 +175,9 @@ def apply_method(
     try:
         config = method_config(model, recipe, head)
         if model.device.type == 'meta' and hasattr(config, 'init_lora_weights'): config.init_lora_weights = True # shapes without numbers have no directions
+        saved = getattr(config, 'modules_to_save', None) and list(config.modules_to_save)
         res = get_peft_model(model, config, autocast_adapter_dtype=True)
+        if getattr(config, 'ensure_weight_tying', False): config.modules_to_save = saved # peft takes the output layer off the list, and would load a model that is not tied
     except (ValueError, TypeError, KeyError) as e:
         if isinstance(e, RecipeError): raise
         raise RecipeError(f'method {recipe.method}: {str(e).splitlines()[0][:200]}') from None
