@@ -15,6 +15,7 @@ from .examples import Examples, draw_examples
 from .options import RecipeError
 from .recipe import Recipe, tiny_data
 from .rows import label_set, load_rows
+from .tasks import classes_of, head_of, plain_rows
 from .template import Template, as_text, chat_prompt, encode, find_columns
 
 # %% ../nbs/01_data.ipynb #1fa480f1
@@ -25,15 +26,21 @@ def render_rows(
     rows:list[dict],   # the table
     recipe:Recipe,     # template, columns
     tokenizer,         # its chat template is used when there is no `template`
+    head:str='causal', # key of `ENCODERS`; only a language model gets the chat template
 ) -> tuple[list[tuple[str, str]], str]: # prompt and completion of each row, and what was decided in words
     "The text of every row."
+    rows = plain_rows(rows, recipe, head)
     columns = list(dict.fromkeys(k for row in rows[:1000] for k in row))
     if recipe.template:
         template = Template.parse(recipe.template, columns)
         return [template.render(o) for o in rows], f'template {template}'
     names,answer = find_columns(columns, recipe.columns)
     system = (recipe.columns or {}).get('system')
-    def question(row): return '\n'.join(t for t in (as_text(row.get(o)) for o in names) if t)
+    between = f' {tokenizer.sep_token} ' if head == 'sequence' and tokenizer.sep_token else '\n'
+    def question(row): return between.join(t for t in (as_text(row.get(o)) for o in names) if t)
+    if head != 'causal':
+        if not names: raise RecipeError(f"the column {answer} alone has no answer to learn; this model needs a text and a label or answer for it.\nSay which, as in  columns: {{prompt: text, completion: label}}")
+        return [(question(o), as_text(o.get(answer))) for o in rows], f"{' + '.join(names)} → {answer}"
     if not names: pairs,how = [('', as_text(o.get(answer))) for o in rows], 'every token is learned'
     elif getattr(tokenizer, 'chat_template', None):
         pairs,how = [(chat_prompt(tokenizer, question(o), as_text(o.get(system)) if system else None), as_text(o.get(answer))) for o in rows],'in the chat template'
@@ -45,6 +52,7 @@ def prompt_parts(
     recipe:Recipe,  # template, columns
     rows:list[dict],# the table, for its column names
     tokenizer,      # for its chat template
+    head:str='causal', # key of `ENCODERS`
 ) -> dict|None:     # {'prefix': …, 'suffix': …}; None when a prompt needs several columns
     "The text around the user's words in a prompt."
     mark,columns = 'qzxj',list(rows[0])
@@ -56,7 +64,8 @@ def prompt_parts(
         names = set(names[:1])
     if not names: return dict(prefix='', suffix='')
     if len(names) > 1: return None
-    (prompt,_),= render_rows([{**dict.fromkeys(columns), **dict.fromkeys(names, mark), answer: 'x'}], recipe, tokenizer)[0]
+    if head == 'token': return dict(prefix='', suffix='')
+    (prompt,_),= render_rows([{**dict.fromkeys(columns), **dict.fromkeys(names, mark), answer: 'x'}], recipe, tokenizer, head)[0]
     before,_,after = prompt.partition(mark)
     return dict(prefix=before, suffix=after)
 
@@ -95,6 +104,7 @@ class Data:
     notes:list[str]        # what was left out or cut, in words
     prompt:dict|None = None  # text around the user's words in a prompt
     max_length:int|None = None # longest row [tokens]
+    head = property(lambda self: self.train.head) # key of `ENCODERS`
     def _repr_html_(self):
         notes = ''.join(f'<li>{escape(o)}</li>' for o in self.notes)
         return f'<p>{escape(self.how)} · {len(self.train):,} rows to train on, {len(self.eval):,} held out</p><ul>{notes}</ul>{draw_examples(self.train)}'
@@ -102,9 +112,11 @@ class Data:
 def longest(
     recipe:Recipe, # its `max_length`
     config=None,   # the model's configuration
+    tokenizer=None,# of an encoder, whose tokenizer may know a smaller limit: RoBERTa keeps two of its positions
 ) -> int|None:
     "Longest row in tokens: the recipe's, within the model's context."
     context = getattr(config, 'max_position_embeddings', None) or getattr(config, 'n_positions', None)
+    if tokenizer is not None and tokenizer.model_max_length < 1e6: context = min(context or tokenizer.model_max_length, tokenizer.model_max_length)
     if recipe.max_length and context and recipe.max_length > context:
         raise RecipeError(f"max_length {recipe.max_length} is more than the model's context of {context} tokens.")
     return recipe.max_length or context
@@ -114,37 +126,38 @@ def prepare(
     recipe:Recipe,  # data, eval, template, columns, max_length …
     tokenizer,      # of the base model
     config=None,    # configuration of the base model, for its context length
-    head:str='causal', # of the model: a key of `ENCODERS`
+    head:str=None,  # key of `ENCODERS`; default: as model, task and rows suggest
 ) -> Data:
     "Examples of a recipe, ready to train on."
     rows = load_rows(tiny_data() if recipe.data is None else recipe.data)
-    pairs,how = render_rows(rows, recipe, tokenizer)
+    head = head or head_of(config, recipe, rows)
+    pairs,how = render_rows(rows, recipe, tokenizer, head)
     full = [i for i,(_,c) in enumerate(pairs) if c.strip()]
     if not full: raise RecipeError(f'every completion is empty ({how}); there is nothing to learn. Check the template or the columns.')
     notes = [f'{len(pairs)-len(full):,} rows have an empty completion and are left out'] if len(full) < len(pairs) else []
     rows,pairs = [rows[i] for i in full],[pairs[i] for i in full]
-    limit,classes = longest(recipe, config),label_set([c for _,c in pairs])
+    limit,classes = longest(recipe, config, tokenizer if head != 'causal' else None),classes_of(head, [c for _,c in pairs], config)
     if isinstance(recipe.eval, (int, float)):
         train,held = split_rows(pairs, recipe.eval, recipe.seed) if recipe.eval else (range(len(pairs)), [])
         if recipe.eval and not held: notes.append(f'{len(pairs)} rows are too few to hold any out')
         held = [(rows[i], pairs[i]) for i in held]
-    else: train,held = _given_eval(recipe, tokenizer, pairs, notes)
+    else: train,held = _given_eval(recipe, tokenizer, pairs, notes, head)
     def encoded(kept, what):
         res = Examples.of(tokenizer, [p for _,p in kept], [r for r,_ in kept], limit, recipe.train_on, head, classes)
-        if res.n_cut: notes.append(f'{res.n_cut:,} {what} rows are longer than {limit} tokens: the beginning of the prompt is cut')
+        if res.n_cut: notes.append(f'{res.n_cut:,} {what} rows are longer than {limit} tokens: {"the beginning of the prompt" if head == "causal" else "the end"} is cut')
         if res.n_left_out: notes.append(f'{res.n_left_out:,} {what} rows have a completion longer than {limit} tokens and are left out')
         return res
     train = encoded([(rows[i], pairs[i]) for i in train], 'training')
     if not len(train): raise RecipeError(f'no row is left to train on: every completion is longer than {limit} tokens. Raise max_length.')
     same = len(pairs) - len(set(pairs))
     if same: notes.append(f'{same:,} rows are duplicates of others')
-    return Data(train, encoded(held, 'held-out'), classes, how, notes, prompt_parts(recipe, rows, tokenizer), limit)
+    return Data(train, encoded(held, 'held-out'), classes, how, notes, prompt_parts(recipe, rows, tokenizer, head), limit)
 
 # %% ../nbs/01_data.ipynb #1d6cc374
-def _given_eval(recipe, tokenizer, pairs, notes):
+def _given_eval(recipe, tokenizer, pairs, notes, head):
     "Held-out rows from a source of their own; training rows that repeat one of its prompts are dropped."
     rows = load_rows(recipe.eval)
-    held,_ = render_rows(rows, recipe, tokenizer)
+    held,_ = render_rows(rows, recipe, tokenizer, head)
     prompts = {p or c for p,c in held}
     train = [i for i,(p,c) in enumerate(pairs) if (p or c) not in prompts]
     if len(train) < len(pairs): notes.append(f'{len(pairs)-len(train):,} training rows also occur in the held-out data and are left out')

@@ -7,7 +7,9 @@ __all__ = ['HEADS', 'Head', 'pad_batch', 'causal_losses']
 
 # %% ../nbs/02_heads.ipynb #8a2a6db0
 from dataclasses import dataclass
-from .options import RecipeError
+from .batches import inputs_of, padded
+from .classify import class_item_losses, pad_classes, pad_tags, tag_item_losses
+from .seq2seq import answer_losses, pad_answers
 
 # %% ../nbs/02_heads.ipynb #f787a8e1
 @dataclass(frozen=True)
@@ -19,21 +21,15 @@ class Head:
     collate:object  # (rows, pad_id) -> dict of tensors, among them `labels`, -100 where nothing is learned
     losses:object   # (model, batch, loss=None) -> losses of all learned items, and the row of each
 
-HEADS = {}
-
 # %% ../nbs/02_heads.ipynb #7837551f
 def pad_batch(
     rows:list[dict],   # each with `input_ids` and `labels`
     pad_id:int,        # token that fills up
 ) -> dict:             # tensors of shape [rows, longest]: input_ids, attention_mask, labels
     "Right-padded tensors of `rows`."
-    import torch
-    longest = max(len(o['input_ids']) for o in rows)
-    def fill(key, value): return torch.tensor([o[key] + [value]*(longest-len(o[key])) for o in rows])
-    mask = torch.tensor([[1]*len(o['input_ids']) + [0]*(longest-len(o['input_ids'])) for o in rows])
-    labels = fill('labels', -100)
+    labels = padded([o['labels'] for o in rows], -100)
     labels[:, 0] = -100
-    return dict(input_ids=fill('input_ids', pad_id), attention_mask=mask, labels=labels)
+    return inputs_of(rows, pad_id) | dict(labels=labels)
 
 # %% ../nbs/02_heads.ipynb #bbdc9c4a
 def causal_losses(
@@ -50,4 +46,8 @@ def causal_losses(
     picked,wanted = logits[rows, cols].float(),labels[rows, cols]
     return (loss or cross_entropy)(picked, wanted, **({} if loss else dict(reduction='none'))), rows
 
-HEADS['causal'] = Head('causal', 'AutoModelForCausalLM', 'CAUSAL_LM', pad_batch, causal_losses)
+# %% ../nbs/02_heads.ipynb #0f9a0d16
+HEADS = {o.name: o for o in (Head('causal', 'AutoModelForCausalLM', 'CAUSAL_LM', pad_batch, causal_losses),
+                             Head('sequence', 'AutoModelForSequenceClassification', 'SEQ_CLS', pad_classes, class_item_losses),
+                             Head('token', 'AutoModelForTokenClassification', 'TOKEN_CLS', pad_tags, tag_item_losses),
+                             Head('seq2seq', 'AutoModelForSeq2SeqLM', 'SEQ_2_SEQ_LM', pad_answers, answer_losses))}

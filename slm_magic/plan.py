@@ -84,7 +84,7 @@ def make_plan(
     path = path or new_path(recipe, runs_dir)
     sources = recipe.sources | {k:'chosen' for k in chosen if k not in recipe.sources}
     recipe = replace(recipe, **chosen, sources=sources)
-    memory = estimate(recipe, config, max(map(len, data.train.input_ids)))
+    memory = estimate(recipe, config, max(map(len, data.train.input_ids)), head=data.head, labels=data.labels)
     check_memory(memory)
     return Plan(recipe, data, tokenizer, base, steps, steps/per_epoch, memory, path)
 

@@ -208,6 +208,7 @@ class Inline(str):
     "JSON lines written in the notebook itself, as opposed to the name of a file."
 
 def _objects(value, namespace):
+    if isinstance(value, list): return [_objects(o, namespace) for o in value]
     if isinstance(value, str) and value.startswith('$') and value[1:].isidentifier():
         if value[1:] not in (namespace or {}): raise RecipeError(f"there is no variable '{value[1:]}' in the notebook.{suggest(value[1:], namespace or ())}")
         return namespace[value[1:]]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Listener', 'PrintListener', 'interrupt_guard', 'environment', 'data_hash', 'RunFolder', 'read_lines', 'Run',
-           'draw_run', 'load_eval', 'load_tuned', 'create_run', 'write_lines', 'set_status']
+           'draw_run', 'load_eval', 'load_tuned', 'load_base', 'create_run', 'write_lines', 'set_status']
 
 # %% ../nbs/04_run.ipynb #745d28c6
 import hashlib, json, os, platform, signal, subprocess, threading, time
@@ -18,7 +18,7 @@ from .data import Data, Examples
 from .model import find_model, load_model, load_tokenizer, quiet
 from .options import RecipeError, atomic_dir, atomic_write
 from .recipe import Recipe
-from .scoring import answers
+from .predict import predict
 
 # %% ../nbs/04_run.ipynb #5eef484b
 class Listener:
@@ -97,6 +97,7 @@ class RunFolder:
     status = property(lambda self: self.state['status'])
     facts = property(lambda self: self._once('facts', lambda: self._read('data.json')))
     labels = property(lambda self: self.facts['labels'])
+    head = property(lambda self: self.facts.get('head', 'causal'))
     recipe = property(lambda self: self._once('recipe', lambda: Recipe.make(body=yaml.safe_load((self.path/'recipe.yaml').read_text(encoding='utf-8')))))
 
     @property
@@ -153,9 +154,9 @@ class Run(RunFolder):
         return parts['prefix'] + text + parts['suffix']
 
     def generate(self, prompts, max_new_tokens:int=64, raw:bool=False):
-        "Greedy answers to a prompt or a list of prompts; `raw=True` passes the text on as it is."
+        "Answers to a prompt or a list of prompts: greedy text, the class, or the entities as JSON; `raw=True` passes the text on as it is."
         many = [prompts] if isinstance(prompts, str) else list(prompts)
-        res = answers(self.model, self.tokenizer, many if raw else [self.prompt(o) for o in many], max_new_tokens)
+        res = predict(self.model, self.tokenizer, many if raw else [self.prompt(o) for o in many], self.head, max_new_tokens=max_new_tokens, max_length=self.facts['max_length'])
         return res[0] if isinstance(prompts, str) else res
 
     def plot(self):
@@ -191,8 +192,9 @@ def load_eval(
     run:Run, # any run
 ) -> Examples:
     "The held-out rows of a run, as it was scored on them."
-    pairs = [(o['prompt'], o['completion']) for o in read_lines(run.path/'eval.jsonl')]
-    return Examples.of(run.tokenizer, pairs, max_length=run.facts['max_length'], train_on=run.recipe.train_on)
+    lines = read_lines(run.path/'eval.jsonl')
+    pairs,rows = [(o['prompt'], o['completion']) for o in lines],[o.get('row') or {} for o in lines]
+    return Examples.of(run.tokenizer, pairs, rows, max_length=run.facts['max_length'], train_on=run.recipe.train_on, head=run.head, classes=run.labels)
 
 @quiet()
 def load_tuned(
@@ -200,11 +202,18 @@ def load_tuned(
 ):
     "The tuned model of a finished or stopped run."
     whole,adapter = run.path/'model',run.path/'adapter'
-    precision = run.recipe.precision
-    if whole.is_dir(): return load_model(str(whole), precision, run.recipe.trust_remote_code)
+    if whole.is_dir(): return load_base(run, whole)
     if not adapter.is_dir(): raise RecipeError(f'the run {run.id} ({run.status}) has no adapter yet; resume it with --resume {run.id}.')
     from peft import PeftModel
-    return PeftModel.from_pretrained(load_model(run.base_model_path, precision, run.recipe.trust_remote_code), str(adapter)).eval()
+    return PeftModel.from_pretrained(load_base(run), str(adapter)).eval()
+
+def load_base(
+    run:Run,   # any run
+    path=None, # another model of the same kind; default: the one the run started from
+):
+    "The model of a run before training, new layers included."
+    r = run.recipe
+    return load_model(str(path or run.base_model_path), r.precision, r.trust_remote_code, head=run.head, labels=run.labels, seed=r.seed)
 
 # %% ../nbs/04_run.ipynb #e4acf15b
 def create_run(
@@ -214,7 +223,7 @@ def create_run(
 ) -> Run:
     "Write a new run folder and open it."
     from slm_magic.rows import load_rows
-    kept = dict(labels=data.labels, how=data.how, notes=data.notes, rows=len(data.train), eval_rows=len(data.eval), prompt=data.prompt, max_length=data.max_length)
+    kept = dict(head=data.head, labels=data.labels, how=data.how, notes=data.notes, rows=len(data.train), eval_rows=len(data.eval), prompt=data.prompt, max_length=data.max_length)
     saved = recipe.to_dict()
     with atomic_dir(path) as tmp:
         for key,name in dict(data='data.jsonl', eval='eval_source.jsonl').items():
@@ -225,7 +234,7 @@ def create_run(
         atomic_write(tmp/'recipe.yaml', yaml.safe_dump(saved, sort_keys=False, allow_unicode=True))
         atomic_write(tmp/'env.json', json.dumps(environment(data), indent=1))
         atomic_write(tmp/'data.json', json.dumps(kept, indent=1, ensure_ascii=False))
-        write_lines(tmp/'eval.jsonl', [dict(prompt=p, completion=c) for p,c in zip(data.eval.prompts, data.eval.completions)])
+        write_lines(tmp/'eval.jsonl', [dict(prompt=p, completion=c, row=r) for p,c,r in zip(data.eval.prompts, data.eval.completions, data.eval.rows)])
         atomic_write(tmp/'metrics.jsonl', '')
         atomic_write(tmp/'status.json', json.dumps(dict(status='running', pid=os.getpid(), started=time.time())))
     return Run(path)

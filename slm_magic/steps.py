@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['make_trainer', 'sync', 'checkpoints', 'rotate', 'make_callback', 'finite', 'append', 'since_best', 'sample_prompts',
-           'show_samples', 'answer_length', 'count_tokens']
+           'sample_answers', 'show_samples', 'answer_length', 'count_tokens']
 
 # %% ../nbs/04_steps.ipynb #d357aa1c
 import json, math, os, shutil, time
@@ -13,7 +13,8 @@ from .options import atomic_dir, atomic_write
 from .plan import Plan, training_arguments
 from .run import Run
 from .heads import HEADS
-from .scoring import answers, row_losses
+from .predict import predict
+from .scoring import row_losses
 
 # %% ../nbs/04_steps.ipynb #61d2e45f
 def make_trainer(
@@ -23,7 +24,7 @@ def make_trainer(
 ):
     "A `transformers.Trainer` with exact evaluation, checkpoints and resuming."
     from transformers import Trainer
-    head = HEADS[plan.data.train.head]
+    head = HEADS[plan.data.head]
     class RunTrainer(Trainer):
         loss_is_scaled_for_ga = True # `compute_loss` divides by the items of the whole optimizer batch
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -151,11 +152,18 @@ def sample_prompts(
     n = min(wanted, len(source))
     return [(source.prompts[i], source.completions[i]) for i in (len(source)*k//n for k in range(n))]
 
+def sample_answers(
+    plan:Plan, # its sample prompts
+    model,     # as `plan.data.head` says
+) -> list[str]:
+    "What `model` says to the sample prompts."
+    return predict(model, plan.tokenizer, [p for p,_ in sample_prompts(plan)], plan.data.head, max_new_tokens=answer_length(plan), max_length=plan.data.max_length)
+
 def show_samples(run, plan, model, base, step, tell):
     "Answer the sample prompts, keep them in `samples.jsonl` and tell the listeners."
     pairs = sample_prompts(plan)
     if not pairs: return
-    now = answers(model, plan.tokenizer, [p for p,_ in pairs], answer_length(plan))
+    now = sample_answers(plan, model)
     parts = plan.data.prompt or dict(prefix='', suffix='')
     def words(p): return p.removeprefix(parts['prefix']).removesuffix(parts['suffix'])
     samples = [dict(prompt=words(p), expected=e, base=b, current=c) for (p,e),b,c in zip(pairs, base, now)]

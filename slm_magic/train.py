@@ -14,7 +14,7 @@ from .options import RecipeError, atomic_dir, atomic_write, suggest
 from .plan import Plan, make_plan
 from .recipe import Recipe
 from .run import Listener, PrintListener, Run, create_run, data_hash, interrupt_guard, read_lines, set_status, write_lines
-from .steps import answer_length, answers, checkpoints, count_tokens, make_callback, make_trainer, sample_prompts, sync
+from .steps import checkpoints, count_tokens, make_callback, make_trainer, sample_answers, sync
 
 # %% ../nbs/04_train.ipynb #2cbae2ff
 def run_plan(
@@ -29,11 +29,11 @@ def run_plan(
     try:
         with quiet(), interrupt_guard(run):
             set_seed(r.seed)
-            base_model = load_model(plan.base, r.precision, r.trust_remote_code)
+            base_model = load_model(plan.base, r.precision, r.trust_remote_code, head=plan.data.head, labels=plan.data.labels, seed=r.seed)
             base_model.config.use_cache = False
-            base = answers(base_model, plan.tokenizer, [p for p,_ in sample_prompts(plan)], answer_length(plan))
+            base = sample_answers(plan, base_model)
             set_seed(r.seed)
-            model = apply_method(base_model, r)
+            model = apply_method(base_model, r, plan.data.head)
             trainer = make_trainer(plan, model, run)
             count_tokens(trainer)
             callback = make_callback(run, plan, listeners, base)

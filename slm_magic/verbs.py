@@ -37,6 +37,7 @@ class EvaluateOptions:
     "What `evaluate` takes."
     model:object = opt(None, 'what to evaluate: $run, a run\'s name, or a model', positional=True, aliases=('run', 'm'))
     data:object = opt(None, 'rows: a file, a Hub id, or $variable; default: the rows the run held out', positional=True)
+    metrics:object = opt(None, 'what to measure: names with commas, $function, or a $list of both; default: by task')
     n_answers:int = opt(200, 'rows to generate answers for; 0 for none', least=0)
     template:str = opt(None, 'text with {column} holes, for a model without a run')
     columns:dict = opt(None, 'which columns play which part, for a model without a run')
@@ -59,6 +60,9 @@ class CompareOptions:
     fourth:object = opt(None, 'another', positional=True)
     data:object = opt(None, 'rows to compare on; default: those the first run held out')
     n_answers:int = opt(50, 'rows to generate answers for', least=0)
+    rate:bool = opt(False, 'rate the answers of two, without knowing whose they are')
+    prompts:object = opt(None, 'what to ask for a rating: $list of text; default: prompts of the data')
+    n:int = opt(10, 'prompts to rate', least=1)
     var:str = opt(None, 'variable to put the result into', short='o', command=True)
 
 @dataclass
@@ -86,14 +90,12 @@ def call_optimize(values, runs_dir, tell):
 def call_evaluate(values, runs_dir, tell):
     from slm_magic.evaluate import evaluate
     if values.get('model') is None: raise RecipeError('name what to evaluate: %evaluate $run, the name of a run, or a model folder.')
-    tell('scoring', 0.)
-    return evaluate(values.pop('model'), **values, runs_dir=runs_dir)
+    return evaluate(values.pop('model'), **values, runs_dir=runs_dir, on_progress=tell)
 
 def call_compare(values, runs_dir, tell):
-    from slm_magic.evaluate import compare
+    from slm_magic.compare import compare
     things = [values.pop(k, None) for k in ('first', 'second', 'third', 'fourth')]
-    tell('comparing', 0.)
-    return compare(*[o for o in map(maybe_bundle, things) if o is not None], **values, runs_dir=runs_dir)
+    return compare(*[o for o in map(maybe_bundle, things) if o is not None], **values, runs_dir=runs_dir, on_progress=tell)
 
 def maybe_bundle(thing):
     "A bundle where `thing` is the folder of one."
@@ -153,7 +155,7 @@ verbs = {o.name: o for o in (
     Verb('optimize', '%[%]optimize RUN [options]: a fast ONNX folder, proven to behave like the trained model', lambda: options_of(OptimizeOptions), call_optimize),
     Verb('evaluate', '%[%]evaluate RUN [DATA] [options]: scores on held-out rows, before and after; the body is data as JSON lines', lambda: options_of(EvaluateOptions), call_evaluate, 'data'),
     Verb('chat', '%[%]chat MODEL "PROMPT" [options]: ask a run or an optimized model; the body is the prompt', lambda: options_of(ChatOptions), call_chat, 'text'),
-    Verb('compare', '%[%]compare RUN [OTHER …] [options]: several models on the same rows', lambda: options_of(CompareOptions), call_compare, 'data'),
+    Verb('compare', '%[%]compare RUN [OTHER …] [options]: several models on the same rows, by scores or by --rate', lambda: options_of(CompareOptions), call_compare, 'data'),
     Verb('runs', '%runs [list|show|stop] [RUN]: the runs here', lambda: options_of(RunsOptions), call_runs))}
 
 def read(

@@ -69,8 +69,16 @@ cases = [
     ('%optimize nosuchrun --precision bf16', 'bf16'),
     ('%optimize nosuchrun --device npu', 'npu'),
     ('%evaluate nosuchrun', 'nosuchrun'),
+    ('%evaluate nosuchrun --metrics acuracy', "Did you mean 'accuracy'"),
+    ('%evaluate nosuchrun --metrics accuracy,$cost', 'one list'),
+    ('%evaluate nosuchrun --metrics 7', "unknown metric '7'"),
     ('%chat', 'name whom to ask'),
     ('%compare', 'two things'),
+    ('%compare a b c --rate', 'pairs'),
+    ('%compare a b --rate --n 0', 'at least 1'),
+    ('%compare a b --prompts x', '--rate'),
+    ('%compare a b --rate', '--data'),
+    ('%compare nosuchrun b --rate --prompts " "', 'list of text'),
     ('%runs stop nosuchrun', 'nosuchrun'),
     ('%slm finetun', "Did you mean 'finetune'")]
 
