@@ -8,6 +8,7 @@ __all__ = ['PIPELINES', 'card_metadata', 'run_card']
 # %% ../nbs/04_card.ipynb #a84334da
 from pathlib import Path
 import yaml
+from .licence import licence_words
 from .heads import HEADS
 from .methods import METHODS
 
@@ -43,6 +44,6 @@ def run_card(
     result = f"Best held-out loss **{best['eval_loss']:.4f}** at step {best['step']}." if best else 'It was not evaluated on held-out rows.'
     notes = ''.join(f'- {o}\n' for o in facts['notes'])
     recipe = yaml.safe_dump({k:v for k,v in r.to_dict().items() if v is not None and k not in ('model', 'data', 'eval', 'output_path')}, sort_keys=False, allow_unicode=True)
-    return (f"---\n{yaml.safe_dump(card_metadata(run, licence), sort_keys=False)}---\n\n# {run.id}\n\n{r.method} fine-tuning of {base} (licence: {licence}). "
+    return (f"---\n{yaml.safe_dump(card_metadata(run, licence), sort_keys=False)}---\n\n# {run.id}\n\n{r.method} fine-tuning of {base}: {licence_words(licence)}. "
             f"State: {run.status}.\n\n## Result\n\n{result}\n\n![loss curves](curves.png)\n\n## Data\n\n{facts['rows']:,} rows to train on, {facts['eval_rows']:,} held out: {facts['how']}.\n\n{notes}\n"
             f"## Use\n\n```python\n{load}\n```\n\n## Recipe\n\n```yaml\n{recipe}```\n")

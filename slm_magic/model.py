@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['find_model', 'load_config', 'load_tokenizer', 'pick_device', 'pick_dtype', 'load_model', 'four_bits',
-           'prepare_four_bits', 'auto_learning_rate', 'estimate', 'weight_bytes', 'free_memory', 'check_memory',
-           'model_licence']
+           'prepare_four_bits', 'auto_learning_rate', 'estimate', 'weight_bytes', 'free_memory', 'check_memory']
 
 # %% ../nbs/02_model.ipynb #7dea46a0
 import re
@@ -191,14 +190,3 @@ def check_memory(
     fix = dict(activations='halve per_device_train_batch_size and double gradient_accumulation_steps, or lower max_length',
                weights='use method: qlora or a smaller model', adapter='lower r').get(big, 'use method: lora')
     raise RecipeError(f"this run needs about {parts['total']/1e3:,.1f} GB and {parts['free']/1e3:,.1f} GB are free; most of it is {big} ({parts[big]/1e3:,.1f} GB).\nTo make it fit: {fix}.")
-
-# %% ../nbs/02_model.ipynb #9ad0d6e1
-def model_licence(
-    name:str, # folder of a model
-) -> str:
-    "Licence named in the model card, or 'unknown'."
-    card = Path(name)/'README.md'
-    if not card.exists(): return 'unknown'
-    m = re.match(r'---\n(.*?)\n---', card.read_text(encoding='utf-8', errors='replace'), re.S)
-    found = m and re.search(r'^licen[cs]e:\s*([\w.+-]+)\s*$', m[1], re.M)
-    return found[1] if found else 'unknown'

@@ -19,7 +19,8 @@ from .options import RecipeError, atomic_dir, atomic_write
 from .prove import distance, fitting, greedy_agreement, onnx_logits, open_genai, own_text, reference, speed, torch_speed
 from .quantize import Scheme, hessians, quantize
 from .run import Run
-from .template import chat_prompt, encode_prompt, end_of_turn
+from .chat import chat_prompt
+from .template import encode_prompt, end_of_turn
 from .tuned import dequantized
 
 # %% ../nbs/08_optimize.ipynb #c294cdca
@@ -55,7 +56,7 @@ class Subject:
             found = [p for p in (Path(thing), Path(runs_dir)/str(thing)) if (p/'status.json').exists()]
             run = Run.load(found[0]) if found else None
         if isinstance(run, Run):
-            if run.head != 'causal': raise RecipeError(f'the run {run.id} trained a {run.head} head; only language models can be optimized so far. It can be used as it is: %chat {run.id}.')
+            if run.head != 'causal': raise RecipeError(f"the run {run.id} trained a head of the kind {run.head}; only language models can be optimized so far. It can be used as it is: {'run.embed(texts)' if run.head == 'embedding' else f'%chat {run.id}'}.")
             if not METHODS[run.recipe.method].merges: raise RecipeError(f'the run {run.id} used method: {run.recipe.method}, which cannot become part of the weights; for ONNX train with method: lora.')
             self.name,self.home,self.tokenizer = run.id,run.path/'onnx',run.tokenizer
             self.load,self.prompt,self.examples = lambda: run.model,run.facts['prompt'],run.eval_examples

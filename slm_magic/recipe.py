@@ -159,6 +159,7 @@ def check(
     share = recipe.eval
     if isinstance(share, (int, float)) and (share < 0 or share != share or share > 1 and share != int(share)):
         raise RecipeError(f'eval must be a share below 1, a whole number of rows, a file, or 0 for none; not {share}.')
+    if recipe.eval_split and not (isinstance(share, (int, float)) and share == .1): raise RecipeError('the held-out rows are given twice, by eval and by eval_split; keep one.')
     if recipe.max_steps == 0: raise RecipeError('max_steps cannot be 0; leave it out to train by epochs.')
     if recipe.early_stopping and not isinstance(share, str) and isinstance(share, (int, float)) and not share:
         raise RecipeError('early_stopping needs held-out rows; remove `eval: 0`.')

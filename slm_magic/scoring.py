@@ -8,7 +8,7 @@ __all__ = ['by_length', 'row_losses', 'answers', 'class_losses']
 # %% ../nbs/02_scoring.ipynb #7524245c
 from .examples import Examples
 from .heads import HEADS
-from .template import encode_prompt, end_of_turn
+from .template import encode_prompt, stop_ids
 
 # %% ../nbs/02_scoring.ipynb #3c784738
 def by_length(
@@ -53,7 +53,6 @@ def answers(
     "The greedy continuation of each prompt, without special tokens."
     import torch
     ids = [encode_prompt(tokenizer, p) or [tokenizer.eos_token_id] for p in prompts]
-    stop = list({tokenizer.convert_tokens_to_ids(end_of_turn(tokenizer)), tokenizer.eos_token_id} - {None})
     batches = by_length([len(o) for o in ids], batch_size)
     if getattr(model, '_is_prompt_learning', False): # learned tokens come before the padding, and must stay next to the prompt
         batches = [[i for i in b if len(ids[i]) == n] for b in batches for n in {len(ids[i]) for i in b}]
@@ -66,7 +65,7 @@ def answers(
             mask = torch.tensor([[0]*(longest-len(ids[i])) + [1]*len(ids[i]) for i in idx], device=model.device)
             with torch.inference_mode():
                 out = model.generate(input_ids=x, attention_mask=mask, max_new_tokens=max_new_tokens, do_sample=False, top_p=None, top_k=None,
-                                     temperature=None, eos_token_id=stop, pad_token_id=tokenizer.pad_token_id, use_cache=True)
+                                     temperature=None, eos_token_id=stop_ids(tokenizer), pad_token_id=tokenizer.pad_token_id, use_cache=True)
             for i,o in zip(idx, out): res[i] = tokenizer.decode(o[longest:], skip_special_tokens=True)
     finally: model.train(was_training)
     return res
