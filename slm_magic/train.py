@@ -15,8 +15,8 @@ from .options import RecipeError, atomic_dir, atomic_write, suggest
 from .plan import Plan, make_plan
 from .recipe import Recipe
 from .run import Listener, PrintListener, Run, create_run, data_hash, interrupt_guard, read_lines, set_status, write_lines
-from .template import stop_ids
 from .steps import checkpoints, count_tokens, make_callback, make_trainer, sample_answers, sync
+from .template import stop_ids
 
 # %% ../nbs/04_train.ipynb #2cbae2ff
 def run_plan(
