@@ -65,6 +65,8 @@ def compare(
     import pandas as pd
     tell,things = on_progress or (lambda what,share: None),[open_run(o, runs_dir) for o in things]
     runs = [o for o in things if isinstance(o, Run)]
+    for o in runs:
+        if o.head == 'embedding': raise RecipeError(f'compare asks for answers, and {o.id} gives vectors; %evaluate {o.id} compares it with its base.')
     if not things or len(things) == 1 and not runs: raise RecipeError('compare needs two things, or one run to compare with its base.')
     if rate and len(things) > 2: raise RecipeError(f'a rating is between two, and {len(things)} are given; rate them in pairs.')
     if prompts is not None and not rate: raise RecipeError('prompts are for a rating; add rate=True, or --rate on a line.')

@@ -104,6 +104,7 @@ class Data:
     max_length:int|None = None # longest row [tokens]
     report:DataReport|None = None # what is in the data
     keep:dict = field(default_factory=dict) # rows that the run folder must hold, by the recipe's key: they have no file, or were made up
+    alike:int = 1 # of pairs: -1 when low labels mean alike
     head = property(lambda self: self.train.head) # key of `ENCODERS`
     def _repr_html_(self):
         notes = ''.join(f'<li>{escape(o)}</li>' for o in self.notes)

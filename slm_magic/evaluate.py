@@ -18,6 +18,7 @@ from .recipe import Recipe
 from .rows import label_set, load_rows
 from .run import Run, load_base
 from .scores import Evaluation
+from .similarity import evaluate_pairs
 from .predict import choices, predict
 from .scoring import row_losses
 from .tasks import classes_of, head_of
@@ -183,6 +184,7 @@ def evaluate(
         recipe,tok,name,limit = Recipe.make(**given),tokenizer,type(thing).__name__,None
         config = thing.config
     ex = examples_for(thing if isinstance(thing, Run) else None, data, tok, recipe, limit, config)
+    if ex.head == 'embedding': return evaluate_pairs(thing, ex, base_of(thing) if before else None)
     task,labels = task_of(ex, recipe),labels or (thing.labels if isinstance(thing, Run) else label_set(ex.completions))
     if ex.head not in ('causal', 'sequence') or task == 'extraction': labels = None
     options = dict(labels=labels, n_answers=n_answers, metrics=wanted(metrics, recipe, labels, n_answers, task))

@@ -9,10 +9,11 @@ __all__ = ['ENCODERS', 'Examples', 'draw_examples']
 from dataclasses import dataclass, field
 from html import escape
 from .encoders import encode_causal, encode_seq2seq, encode_sequence, encode_token
+from .pairs import encode_pairs
 from .template import end_of_turn
 
 # %% ../nbs/00_examples.ipynb #170751ce
-ENCODERS = dict(causal=encode_causal, sequence=encode_sequence, token=encode_token, seq2seq=encode_seq2seq)
+ENCODERS = dict(causal=encode_causal, sequence=encode_sequence, token=encode_token, seq2seq=encode_seq2seq, embedding=encode_pairs)
 
 # %% ../nbs/00_examples.ipynb #a393858b
 @dataclass
@@ -79,4 +80,4 @@ def draw_examples(
     return f'<p>{len(examples):,} rows, {examples.supervised:,} learned {_unit(examples.head)} (blue), {sum(map(len, examples.input_ids)):,} tokens</p><ol>{items}</ol>'
 
 
-def _unit(head): return dict(sequence='classes', token='words').get(head, 'tokens')
+def _unit(head): return dict(sequence='classes', token='words', embedding='pairs').get(head, 'tokens')

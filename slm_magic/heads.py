@@ -9,6 +9,7 @@ __all__ = ['HEADS', 'Head', 'pad_batch', 'causal_losses']
 from dataclasses import dataclass
 from .batches import inputs_of, padded
 from .classify import class_item_losses, pad_classes, pad_tags, tag_item_losses
+from .embedding import pad_pairs, pair_losses
 from .seq2seq import answer_losses, pad_answers
 
 # %% ../nbs/02_heads.ipynb #f787a8e1
@@ -50,4 +51,5 @@ def causal_losses(
 HEADS = {o.name: o for o in (Head('causal', 'AutoModelForCausalLM', 'CAUSAL_LM', pad_batch, causal_losses),
                              Head('sequence', 'AutoModelForSequenceClassification', 'SEQ_CLS', pad_classes, class_item_losses),
                              Head('token', 'AutoModelForTokenClassification', 'TOKEN_CLS', pad_tags, tag_item_losses),
-                             Head('seq2seq', 'AutoModelForSeq2SeqLM', 'SEQ_2_SEQ_LM', pad_answers, answer_losses))}
+                             Head('seq2seq', 'AutoModelForSeq2SeqLM', 'SEQ_2_SEQ_LM', pad_answers, answer_losses),
+                             Head('embedding', 'AutoModel', 'FEATURE_EXTRACTION', pad_pairs, pair_losses))}

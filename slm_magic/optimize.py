@@ -54,7 +54,7 @@ class Subject:
             found = [p for p in (Path(thing), Path(runs_dir)/str(thing)) if (p/'status.json').exists()]
             run = Run.load(found[0]) if found else None
         if isinstance(run, Run):
-            if run.head != 'causal': raise RecipeError(f'the run {run.id} trained a {run.head} head; only language models can be optimized so far. It can be used as it is: %chat {run.id}.')
+            if run.head != 'causal': raise RecipeError(f"the run {run.id} trained a head of the kind {run.head}; only language models can be optimized so far. It can be used as it is: {'run.embed(texts)' if run.head == 'embedding' else f'%chat {run.id}'}.")
             self.name,self.home,self.tokenizer = run.id,run.path/'onnx',run.tokenizer
             self.load,self.prompt,self.examples = lambda: run.model,run.facts['prompt'],run.eval_examples
             self.source = f"run {run.id} ({run.recipe.method})"

@@ -10,6 +10,7 @@ import math, os, tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from .data import Data, DataReport, prepare
+from .embedding import check_pairs
 from .model import auto_learning_rate, check_memory, estimate, find_model, load_config, load_tokenizer, pick_device
 from .options import RecipeError
 from .recipe import Recipe, training_options
@@ -73,6 +74,7 @@ def make_plan(
     config = load_config(base, recipe.trust_remote_code)
     tokenizer = load_tokenizer(base, recipe.trust_remote_code)
     data = prepare(recipe, tokenizer, config)
+    if data.head == 'embedding': data.alike = check_pairs(recipe, data.train, config)
     per_epoch = math.ceil(math.ceil(len(data.train)/recipe.per_device_train_batch_size)/recipe.gradient_accumulation_steps)
     steps = recipe.max_steps if recipe.max_steps > 0 else math.ceil(recipe.num_train_epochs*per_epoch)
     chosen = dict(max_steps=steps)

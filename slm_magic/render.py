@@ -8,6 +8,7 @@ __all__ = ['render_rows', 'column_names', 'render_chats', 'prompt_parts']
 # %% ../nbs/00_render.ipynb #618de25a
 from .chat import chat_pair, chat_prompt, find_chat, messages_of, takes_system
 from .options import RecipeError
+from .pairs import render_pairs
 from .recipe import Recipe
 from .tasks import plain_rows
 from .template import Template, as_text, find_columns
@@ -20,6 +21,7 @@ def render_rows(
     head:str='causal', # key of `ENCODERS`; only a language model gets the chat template
 ) -> tuple[list[tuple[str, str]], str]: # prompt and completion of each row, and what was decided in words
     "The text of every row."
+    if head == 'embedding': return render_pairs(rows, recipe)
     columns = column_names(rows)
     if head == 'causal' and not recipe.template and (talk := find_chat(columns, rows, recipe.columns)): return render_chats(rows, talk, tokenizer)
     rows = plain_rows(rows, recipe, head)
@@ -68,6 +70,7 @@ def prompt_parts(
     head:str='causal', # key of `ENCODERS`
 ) -> dict|None:     # {'prefix': …, 'suffix': …}; None when a prompt needs several columns
     "The text around the user's words in a prompt."
+    if head == 'embedding': return None
     mark,columns = 'qzxj',column_names(rows)
     talk = head == 'causal' and not recipe.template and find_chat(columns, rows, recipe.columns)
     if talk: return _around(chat_prompt(tokenizer, mark, _constant(m[0]['content'] if m[0]['role'] == 'system' else '' for m in (messages_of(o, talk, i) for i,o in enumerate(rows, 1)))))

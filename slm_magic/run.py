@@ -18,7 +18,7 @@ from .data import Data, DataReport, Examples
 from .model import find_model, load_model, load_tokenizer, quiet
 from .options import RecipeError, atomic_dir, atomic_write
 from .recipe import Recipe
-from .predict import predict
+from .predict import embed, predict
 from .template import Turns
 
 # %% ../nbs/04_run.ipynb #5eef484b
@@ -157,9 +157,20 @@ class Run(RunFolder):
 
     def generate(self, prompts, max_new_tokens:int=64, raw:bool=False):
         "Answers to a prompt or a list of prompts: greedy text, the class, or the entities as JSON; `raw=True` passes the text on as it is."
+        if self.head == 'embedding': raise RecipeError(f'{self.id} gives vectors, not answers: use .embed(texts) or .similarity(one, other).')
         many = [prompts] if isinstance(prompts, str) else list(prompts)
         res = predict(self.model, self.tokenizer, many if raw else [self.prompt(o) for o in many], self.head, max_new_tokens=max_new_tokens, max_length=self.facts['max_length'])
         return res[0] if isinstance(prompts, str) else res
+
+    def embed(self, texts):
+        "Vectors of a list of texts, as an array [texts, width]; each vector has length 1."
+        if self.head != 'embedding': raise RecipeError(f'{self.id} was not trained for vectors; train with task: similarity.')
+        return embed(self.model, self.tokenizer, [texts] if isinstance(texts, str) else list(texts), self.facts['max_length'])
+
+    def similarity(self, one, other):
+        "The cosine of two texts, or of each text of a list with its partner in the other."
+        res = (self.embed(one)*self.embed(other)).sum(1)
+        return float(res[0]) if isinstance(one, str) and isinstance(other, str) else res
 
     def plot(self):
         "The loss curves, as a matplotlib figure."
@@ -224,7 +235,7 @@ def create_run(
     path:Path,       # from `new_path`
 ) -> Run:
     "Write a new run folder and open it."
-    kept = dict(head=data.head, labels=data.labels, how=data.how, notes=data.notes, rows=len(data.train), eval_rows=len(data.eval), prompt=data.prompt, max_length=data.max_length)
+    kept = dict(head=data.head, labels=data.labels, how=data.how, notes=data.notes, rows=len(data.train), eval_rows=len(data.eval), prompt=data.prompt, max_length=data.max_length, alike=data.alike)
     saved = recipe.to_dict()
     with atomic_dir(path) as tmp:
         for key,rows in data.keep.items():

@@ -13,6 +13,7 @@ from .options import atomic_dir, atomic_write
 from .plan import Plan, training_arguments
 from .run import Run
 from .heads import HEADS
+from .pairs import BETWEEN
 from .predict import predict
 from .scoring import row_losses
 
@@ -28,11 +29,11 @@ def make_trainer(
     class RunTrainer(Trainer):
         loss_is_scaled_for_ga = True # `compute_loss` divides by the items of the whole optimizer batch
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            losses,_ = head.losses(model, inputs)
+            losses,_ = head.losses(model, inputs, plan.recipe.loss)
             return losses.sum()/(len(losses) if num_items_in_batch is None else num_items_in_batch)
 
         def evaluate(self, *args, **kwargs):
-            sums,counts = row_losses(self.model, plan.data.eval, self.args.per_device_eval_batch_size)
+            sums,counts = row_losses(self.model, plan.data.eval, self.args.per_device_eval_batch_size, plan.recipe.loss)
             metrics = dict(eval_loss=sum(sums)/sum(counts))
             self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
             return metrics
@@ -148,7 +149,7 @@ def sample_prompts(
     wanted,source = plan.recipe.samples,plan.data.eval if len(plan.data.eval) else plan.data.train
     if isinstance(wanted, list):
         parts = plan.data.prompt or dict(prefix='', suffix='')
-        return [(parts['prefix'] + str(o) + parts['suffix'], '') for o in wanted]
+        return [(parts['prefix'] + (BETWEEN.join(o) if plan.data.head == 'embedding' else str(o)) + parts['suffix'], '') for o in wanted]
     n = min(wanted, len(source))
     return [(source.prompts[i], source.completions[i]) for i in (len(source)*k//n for k in range(n))]
 

@@ -47,9 +47,9 @@ def plain_rows(
     return entity_rows(rows, names[0], answer, places=head == 'token') if tagged else rows
 
 # %% ../nbs/00_tasks.ipynb #08d48ff3
-_heads = dict(causal={k: 'causal' for k in ('generation', 'classification', 'extraction', 'summarization')} | {'sequence-classification': 'sequence', 'token-classification': 'token'},
+_heads = dict(causal={k: 'causal' for k in ('generation', 'classification', 'extraction', 'summarization')} | {'sequence-classification': 'sequence', 'token-classification': 'token', 'similarity': 'embedding'},
               seq2seq={k: 'seq2seq' for k in ('generation', 'classification', 'extraction', 'summarization')},
-              encoder={'classification': 'sequence', 'sequence-classification': 'sequence', 'extraction': 'token', 'token-classification': 'token'})
+              encoder={'classification': 'sequence', 'sequence-classification': 'sequence', 'extraction': 'token', 'token-classification': 'token', 'similarity': 'embedding'})
 
 def head_of(
     config,             # the model's configuration, or None for a language model
@@ -57,11 +57,10 @@ def head_of(
     rows:list[dict]=(), # the data, asked when neither task nor checkpoint decide
 ) -> str:               # key of `ENCODERS`
     "What the output of the model will be; `RecipeError` for a task it cannot do."
-    if recipe.task == 'similarity': return 'embedding'
     kind,saved = model_kind(config),(getattr(config, 'architectures', None) or [''])[0]
     can,name = _heads[kind],getattr(config, 'model_type', 'this model')
     if recipe.task:
-        if recipe.task not in can: raise RecipeError(f'{name} is {_kinds[kind]} and cannot be trained for {recipe.task}; it can for {", ".join([*can, "similarity"])}.')
+        if recipe.task not in can: raise RecipeError(f'{name} is {_kinds[kind]} and cannot be trained for {recipe.task}; it can for {", ".join(can)}.')
         return can[recipe.task]
     for end,head in dict(ForSequenceClassification='sequence', ForTokenClassification='token').items():
         if saved.endswith(end): return head
@@ -85,7 +84,7 @@ def classes_of(
         found = sorted({o.strip() for o in completions})
         if len(found) < 2 or len(found) > max(2, len(completions)/2):
             raise RecipeError(f'a classifier needs rows of a few classes, but {len(completions):,} rows have {len(found):,} different answer{"s"*(len(found) > 1)}, such as {found[0][:60]!r}.')
-    else: return label_set(completions)
+    else: return None if head == 'embedding' else label_set(completions)
     if len(found) < 2: raise RecipeError('no row marks an entity, so there is nothing to learn.')
     own = list((getattr(config, 'id2label', None) or {}).values())
     return own if set(found) <= set(own) else found
