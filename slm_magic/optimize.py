@@ -11,6 +11,7 @@ import copy, json, math, shutil, tempfile, time
 from importlib.metadata import version
 from pathlib import Path
 from .bundle import Bundle, report_md
+from .chat import chat_prompt
 from .decoder import Decoder, size_mb
 from .export import check_output, export_onnx, merged_copy
 from .methods import METHODS
@@ -19,9 +20,13 @@ from .options import RecipeError, atomic_dir, atomic_write
 from .prove import distance, fitting, greedy_agreement, onnx_logits, open_genai, own_text, reference, speed, torch_speed
 from .quantize import Scheme, hessians, quantize
 from .run import Run
+<<<<<<< HEAD
 from .chat import chat_prompt
 from .template import encode_prompt, end_of_turn
 from .tuned import dequantized
+=======
+from .template import encode_prompt, end_of_turn
+>>>>>>> h-D
 
 # %% ../nbs/08_optimize.ipynb #c294cdca
 PRECISIONS = 'auto', 'fp32', 'fp16', 'bf16', 'int8', 'int4'
