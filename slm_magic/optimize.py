@@ -20,13 +20,9 @@ from .options import RecipeError, atomic_dir, atomic_write
 from .prove import distance, fitting, greedy_agreement, onnx_logits, open_genai, own_text, reference, speed, torch_speed
 from .quantize import Scheme, hessians, quantize
 from .run import Run
-<<<<<<< HEAD
 from .chat import chat_prompt
 from .template import encode_prompt, end_of_turn
 from .tuned import dequantized
-=======
-from .template import encode_prompt, end_of_turn
->>>>>>> h-D
 
 # %% ../nbs/08_optimize.ipynb #c294cdca
 PRECISIONS = 'auto', 'fp32', 'fp16', 'bf16', 'int8', 'int4'

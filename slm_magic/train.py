@@ -16,12 +16,9 @@ from .options import RecipeError, atomic_dir, atomic_write, suggest
 from .plan import Plan, make_plan
 from .recipe import Recipe
 from .run import Listener, PrintListener, Run, create_run, data_hash, interrupt_guard, read_lines, set_status, write_lines
-from .steps import checkpoints, count_tokens, make_callback, make_trainer, sample_answers, sync
-<<<<<<< HEAD
-from .tuned import save_tuned
-=======
 from .template import stop_ids
->>>>>>> h-D
+from .steps import checkpoints, count_tokens, make_callback, make_trainer, sample_answers, sync
+from .tuned import save_tuned
 
 # %% ../nbs/04_train.ipynb #2cbae2ff
 def run_plan(
