@@ -7,9 +7,11 @@ __all__ = ['views', 'run_plan', 'finish', 'keep_best', 'save_result', 'stop_at',
 
 # %% ../nbs/04_train.ipynb #0e3f1495
 import json, os
+from dataclasses import replace
 from pathlib import Path
 from .card import run_card
 from .licence import data_licence, model_licence
+from .methods import METHODS
 from .model import apply_method, count_parameters, load_model, quiet
 from .options import RecipeError, atomic_dir, atomic_write, suggest
 from .plan import Plan, make_plan
@@ -17,6 +19,7 @@ from .recipe import Recipe
 from .run import Listener, PrintListener, Run, create_run, data_hash, interrupt_guard, read_lines, set_status, write_lines
 from .template import stop_ids
 from .steps import checkpoints, count_tokens, make_callback, make_trainer, sample_answers, sync
+from .tuned import save_tuned
 
 # %% ../nbs/04_train.ipynb #2cbae2ff
 def run_plan(
@@ -31,7 +34,7 @@ def run_plan(
     try:
         with quiet(), interrupt_guard(run):
             set_seed(r.seed)
-            base_model = load_model(plan.base, r.precision, r.trust_remote_code, head=plan.data.head, labels=plan.data.labels, seed=r.seed)
+            base_model = load_model(plan.base, r.precision, r.trust_remote_code, head=plan.data.head, labels=plan.data.labels, seed=r.seed, quantize=METHODS[r.method].quantized)
             base_model.config.use_cache = False
             base = sample_answers(plan, base_model)
             set_seed(r.seed)
@@ -50,7 +53,7 @@ def run_plan(
             stopped = run.stop_requested
             if not stopped: keep_best(run, trainer)
             save_result(run, plan, model)
-            run._model = model
+            run._model = None if hasattr(model, 'first_adapter') else model # the base below it is changed; loaded anew, it is not
             set_status(run, 'stopped' if stopped else 'done', step=trainer.state.global_step)
     except KeyboardInterrupt:
         set_status(run, 'stopped')
@@ -92,7 +95,7 @@ def save_result(
     "Write `adapter/`, or `model/` for full fine-tuning, in one step."
     with atomic_dir(run.path/('model' if plan.recipe.method == 'full' else 'adapter')) as tmp:
         if plan.data.head == 'causal': stop_at(model, plan.tokenizer).save_pretrained(tmp)
-        model.save_pretrained(tmp)
+        save_tuned(model, tmp)
         plan.tokenizer.save_pretrained(tmp)
         sync(tmp)
 
@@ -123,7 +126,7 @@ def finetune(
 ) -> Run:
     "Fine-tune a language model. Errors of the user are `RecipeError`, before anything is loaded or written."
     listeners = [o() for o in views] or [PrintListener()] if listeners is None else listeners
-    if resume: return resume_run(find_run(resume, runs_dir), listeners)
+    if resume: return resume_run(find_run(resume, runs_dir), listeners, recipe_keys.get('loss'))
     if recipe is None: recipe = Recipe.make(line={k:v for k,v in dict(model=model, data=data, name=name).items() if v is not None}, **recipe_keys)
     plan = make_plan(recipe, runs_dir)
     return run_plan(plan, create_run(plan.recipe, plan.data, plan.path), listeners)
@@ -147,10 +150,11 @@ def find_run(
 def resume_run(
     run:Run,         # stopped, failed or killed
     listeners:list,  # who hears of it
+    loss=None,       # the recipe's own loss, whose code the folder does not have
 ) -> Run:
     "Go on with `run` from its last checkpoint, or from the start when there is none."
     if run.status == 'done': raise RecipeError(f'the run {run.id} is finished; start a new one, or give it more steps under another name.')
-    plan = make_plan(run.recipe, path=run.path)
+    plan = make_plan(run.recipe if loss is None else replace(run.recipe, loss=loss), path=run.path)
     if data_hash(plan.data) != json.loads((run.path/'env.json').read_text())['data_sha256']:
         raise RecipeError(f'the data of {run.id} has changed since it was started, so it cannot be resumed exactly; start a new run.')
     last = (checkpoints(run) or [None])[-1]

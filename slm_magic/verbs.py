@@ -80,8 +80,9 @@ def call_finetune(values, runs_dir, tell):
     from slm_magic.train import finetune
     resume = values.pop('resume', None)
     if resume:
-        if values: raise RecipeError(f"a resumed run keeps its recipe; leave out {', '.join(values)}, or start a new run without --resume.")
-        return finetune(resume=resume, runs_dir=runs_dir)
+        kept = [o for o in values if o != 'loss'] # functions are not in a run's folder
+        if kept: raise RecipeError(f"a resumed run keeps its recipe; leave out {', '.join(kept)}, or start a new run without --resume.")
+        return finetune(resume=resume, runs_dir=runs_dir, **values)
     return finetune(recipe=Recipe.make(line=values), runs_dir=runs_dir)
 
 def call_optimize(values, runs_dir, tell):
