@@ -10,6 +10,7 @@ import json, os
 from pathlib import Path
 from .card import run_card
 from .licence import data_licence, model_licence
+from .methods import METHODS
 from .model import apply_method, count_parameters, load_model, quiet
 from .options import RecipeError, atomic_dir, atomic_write, suggest
 from .plan import Plan, make_plan
@@ -17,6 +18,7 @@ from .recipe import Recipe
 from .run import Listener, PrintListener, Run, create_run, data_hash, interrupt_guard, read_lines, set_status, write_lines
 from .template import stop_ids
 from .steps import checkpoints, count_tokens, make_callback, make_trainer, sample_answers, sync
+from .tuned import save_tuned
 
 # %% ../nbs/04_train.ipynb #2cbae2ff
 def run_plan(
@@ -31,7 +33,7 @@ def run_plan(
     try:
         with quiet(), interrupt_guard(run):
             set_seed(r.seed)
-            base_model = load_model(plan.base, r.precision, r.trust_remote_code, head=plan.data.head, labels=plan.data.labels, seed=r.seed)
+            base_model = load_model(plan.base, r.precision, r.trust_remote_code, head=plan.data.head, labels=plan.data.labels, seed=r.seed, quantize=METHODS[r.method].quantized)
             base_model.config.use_cache = False
             base = sample_answers(plan, base_model)
             set_seed(r.seed)
@@ -50,7 +52,7 @@ def run_plan(
             stopped = run.stop_requested
             if not stopped: keep_best(run, trainer)
             save_result(run, plan, model)
-            run._model = model
+            run._model = None if hasattr(model, 'first_adapter') else model # the base below it is changed; loaded anew, it is not
             set_status(run, 'stopped' if stopped else 'done', step=trainer.state.global_step)
     except KeyboardInterrupt:
         set_status(run, 'stopped')
@@ -92,7 +94,7 @@ def save_result(
     "Write `adapter/`, or `model/` for full fine-tuning, in one step."
     with atomic_dir(run.path/('model' if plan.recipe.method == 'full' else 'adapter')) as tmp:
         if plan.data.head == 'causal': stop_at(model, plan.tokenizer).save_pretrained(tmp)
-        model.save_pretrained(tmp)
+        save_tuned(model, tmp)
         plan.tokenizer.save_pretrained(tmp)
         sync(tmp)
 

@@ -10,7 +10,9 @@ good = '{"prompt": "a", "completion": "b"}\n'*20
 def files(folder):
     "Files that cases name"
     for name,text in {'empty.jsonl': '', 'bad.jsonl': good + '{"prompt": "a", \n', 'blank.jsonl': '{"prompt": "a", "completion": " "}\n'*20, 'good.jsonl': good, 'odd.xyz': 'x',
-                      'two.csv': 'a,b,c\n1,2,3\n', 'list.json': '[1, 2]', 'notdict.jsonl': '[1]\n'}.items(): (folder/name).write_text(text)
+                      'two.csv': 'a,b,c\n1,2,3\n', 'list.json': '[1, 2]', 'notdict.jsonl': '[1]\n', 'bad.jsonl.gz': 'x',
+                      'both.jsonl': '{"prompt": "a", "completion": "b", "question": "c", "answer": "d"}\n'*20}.items(): (folder/name).write_text(text)
+    (folder/'latin.csv').write_bytes('prompt,completion\né,b\n'.encode('latin-1'))
     (folder/'nomodel').mkdir()
     (folder/'halfmodel').mkdir()
     (folder/'halfmodel'/'config.json').write_text('{"model_type": "nonsense"}')
@@ -26,6 +28,21 @@ cases = [
     ('%finetune --data two.csv', 'columns'),
     ('%finetune --data list.json', 'list.json'),
     ('%finetune --data notdict.jsonl', 'line 1'),
+    ('%finetune --data latin.csv', 'looks like latin-1'),
+    ('%finetune --data bad.jsonl.gz', 'bad.jsonl.gz'),
+    ('%finetune --data *.tsv', 'no file matches'),
+    ('%finetune --data both.jsonl', 'question → answer'),
+    ('%finetune --data nobody/nothing', 'Hub'),
+    ('%finetune --data good.jsonl --train_split test', "no split 'test'"),
+    ('%finetune --data good.jsonl --train_split train[5', 'cannot read the split'),
+    ('%finetune --data good.jsonl --eval_split train[90:]', 'empty'),
+    ('%finetune --data good.jsonl --eval_split train[:9]', 'also occurs in the held-out data'),
+    ('%finetune --data good.jsonl --eval 0.2 --eval_split train[:9]', 'given twice'),
+    ('%finetune --data good.jsonl --augment shout', 'augment must be a function'),
+    ('def broken(row): return row["no"]\nget_ipython().run_line_magic("finetune", "--data good.jsonl --augment $broken")', 'augment fails on row 1: KeyError'),
+    ('%%finetune\n{"messages": [{"role": "user", "content": "a"}]}', 'row 1: the conversation has no turn of the assistant'),
+    ('%%finetune\n{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n{"messages": []}', 'row 2: the conversation'),
+    ('%%finetune\n{"conversations": [{"from": "human", "value": "a"}, {"from": "gtp", "value": "b"}]}', "Did you mean 'gpt'"),
     ('%finetune --data good.jsonl --template "{prompt} {anwser}"', 'anwser'),
     ('%finetune --data good.jsonl --template "{prompt.__class__} {completion}"', 'prompt.__class__'),
     ('%finetune --data good.jsonl --template "no holes"', 'column'),
