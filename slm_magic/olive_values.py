@@ -9,6 +9,7 @@ __all__ = ['renamed', 'place_data', 'place_rows', 'counted', 'place_text', 'plac
 # %% ../nbs/10d_olive_values.ipynb #244eb0f9
 import json, re
 from pathlib import Path
+from .methods import METHODS
 from .olive_command import OliveCommand
 from .olive_names import words_of
 from .options import RecipeError, options_of, suggest
@@ -186,7 +187,7 @@ def meant_finetune(
     place_last(values, command, last)
     place_rows(values, command, cli)
     for step in place_precision, place_code: step(values, command)
-    if cli and not {'r', 'lora_alpha'} & {*values} and values.get('method') in (None, 'lora', 'qlora'): command.corrections.append(f'lora_r, lora_alpha: {Recipe.r} and {Recipe.lora_alpha:g} (Olive: 64 and 16, a quarter of the scale at four times the size)')
+    if cli and not {'r', 'lora_alpha'} & {*values} and values.get('method') in (None, 'lora', 'qlora'): command.corrections.append('lora_r, lora_alpha: {r} and {lora_alpha:g} (Olive: 64 and 16, an eighth of the scale at four times the size)'.format(**METHODS['lora'].defaults))
     if values.get('method') == 'qlora' and 'target_modules' in values and cli: command.corrections.append('target_modules: honoured (Olive 0.12 drops it with qlora)')
     first = [k for k in ('model', 'data') if k in values]
     command.values = {k: values[k] for k in [*first, *(o for o in values if o not in first)]}
