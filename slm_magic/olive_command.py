@@ -148,7 +148,7 @@ def do_optimize(values, runs_dir, tell, before):
     from slm_magic.optimize import optimize
     values = dict(values)
     run = values.pop('run', before)
-    if run is None: raise RecipeError('name what to optimize with --model_name_or_path: a run, its folder, or the folder of a model.')
+    if run is None and 'adapter_path' not in values: raise RecipeError('name what to optimize with --model_name_or_path: a run, its folder, or the folder of a model.')
     return optimize(run, **values, runs_dir=runs_dir, on_progress=tell)
 
 def do_adapters(values, runs_dir, tell, before):
