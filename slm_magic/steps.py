@@ -117,7 +117,7 @@ def make_callback(
             last = state.global_step >= plan.steps
             if last: control.should_log = True
             if last or run.stop_requested: control.should_save = True
-            if last and len(plan.data.eval): control.should_evaluate = True
+            if last and len(plan.data.eval) and args.eval_strategy != 'epoch': control.should_evaluate = True # an epoch ends here too
             if run.stop_requested: control.should_training_stop = True
         def on_pre_optimizer_step(self, args, state, control, optimizer=None, **kw):
             if not drop_bad_gradients(optimizer): self.in_a_row = 0; return
