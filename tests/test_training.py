@@ -70,7 +70,7 @@ def test_killed_while_saving(here):
 
 def other(f):
     "A value of a field that is not its default"
-    kinds = {'optim': 'adafactor', 'lr_scheduler_type': 'linear', 'eval_strategy': 'epoch', 'save_strategy': 'epoch', 'logging_strategy': 'epoch', 'warmup_steps': 3, 'debug': 'underflow_overflow', 'report_to': 'tensorboard',
+    kinds = {'local_rank': 1, 'optim': 'adafactor', 'lr_scheduler_type': 'linear', 'eval_strategy': 'epoch', 'save_strategy': 'epoch', 'logging_strategy': 'epoch', 'warmup_steps': 3, 'debug': 'underflow_overflow', 'report_to': 'tensorboard',
              'torch_compile_backend': 'eager', 'torch_compile_mode': 'default', 'train_sampling_strategy': 'group_by_length', 'neftune_noise_alpha': 5., 'use_cpu': True, 'optim_args': 'a=1', 'accelerator_config': {'split_batches': False}, 'include_num_input_tokens_seen': 'all',
              'lr_scheduler_kwargs': {'num_cycles': 1}, 'gradient_checkpointing_kwargs': {'use_reentrant': False}, 'dataloader_prefetch_factor': 2, 'optim_target_modules': ['q_proj'], 'liger_kernel_config': {'rope': False}, 'log_level': 'error', 'log_level_replica': 'error', 'ddp_backend': 'gloo'}
     if f.name in kinds: return kinds[f.name]
