@@ -18,6 +18,7 @@ from .recipe import is_jsonl, parse_cell, recipe_options
 @dataclass
 class FinetuneOptions:
     "What `finetune` takes beside a recipe."
+    lr_find:bool = opt(False, 'do not train: find a learning rate by a range test', command=True)
     resume:'bool|str' = opt(None, 'go on with a run: its name, or nothing for the last unfinished one', command=True)
     var:str = opt(None, 'variable to put the result into', short='o', command=True)
 
@@ -79,8 +80,10 @@ def call_finetune(values, runs_dir, tell):
     from slm_magic.train import finetune
     resume = values.pop('resume', None)
     if resume:
-        if values: raise RecipeError(f"a resumed run keeps its recipe; leave out {', '.join(values)}, or start a new run without --resume.")
-        return finetune(resume=resume, runs_dir=runs_dir)
+        return finetune(resume=resume, runs_dir=runs_dir, **values)
+    if values.pop('lr_find', None):
+        from slm_magic.lr_find import lr_find
+        return lr_find(recipe=Recipe.make(line=values), on_progress=tell)
     return finetune(recipe=Recipe.make(line=values), runs_dir=runs_dir)
 
 def call_optimize(values, runs_dir, tell):
