@@ -33,14 +33,14 @@ METHODS = dict(
     rslora=_lora(lora_alpha=8., fixed=dict(use_rslora=True)),  # Kalajdzievski 2023; 8/sqrt(16) is the scale of lora's 32/16
     pissa=_lora(lora_alpha=16., fixed=dict(init_lora_weights='pissa')), # Meng et al. 2024: alpha = r
     loftq=_lora(quantized=True, fixed=dict(init_lora_weights=True)),    # Li et al. 2023, with one iteration; see `start_loftq`
-    loha=Method('LoHaConfig', 'tuners/loha/config.py', 20, _factors),  # Hyeon-Woo et al. 2021
-    lokr=Method('LoKrConfig', 'tuners/lokr/config.py', 20, _factors),  # Yeh et al. 2023
-    ia3=Method('IA3Config', 'tuners/ia3/config.py', 60, dict(target_modules=None, modules_to_save=None)), # Liu et al. 2022: 3e-3
-    prefix=Method('PrefixTuningConfig', 'tuners/prefix_tuning/config.py', 60, dict(num_virtual_tokens=20),
+    loha=Method('LoHaConfig', 'tuners/loha/config.py', 60, _factors),  # Hyeon-Woo et al. 2021
+    lokr=Method('LoKrConfig', 'tuners/lokr/config.py', 60, _factors),  # Yeh et al. 2023
+    ia3=Method('IA3Config', 'tuners/ia3/config.py', 200, dict(target_modules=None, modules_to_save=None)), # Liu et al. 2022
+    prefix=Method('PrefixTuningConfig', 'tuners/prefix_tuning/config.py', 200, dict(num_virtual_tokens=20),
                   hidden=('prefix_projection', 'encoder_hidden_size'), merges=False),   # Li and Liang 2021
-    prompt=Method('PromptTuningConfig', 'tuners/prompt_tuning/config.py', 300, dict(num_virtual_tokens=20),
+    prompt=Method('PromptTuningConfig', 'tuners/prompt_tuning/config.py', 1000, dict(num_virtual_tokens=20),
                   hidden=('tokenizer_name_or_path', 'tokenizer_kwargs'), merges=False), # Lester et al. 2021
-    bottleneck=Method('', '', 20, dict(r=64, target_modules=None, modules_to_save=None), merges=False), # Houlsby et al. 2019
+    bottleneck=Method('', '', 10, dict(r=64, target_modules=None, modules_to_save=None), merges=False), # Houlsby et al. 2019
     full=Method('', '', 1))
 
 method_words = {o: name for name,words in dict(

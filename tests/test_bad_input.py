@@ -137,7 +137,6 @@ cases = [
     ('%olive auto-opt -m m --device gpu', 'gpu'),
     ('%olive auto-opt -m no/ft/model -a no/ft/adapter', 'no/ft'),
     ('%olive generate-adapter', 'adapter_paths'),
-    ('%olive generate-adapter --adapter_paths nosuch', 'nosuch'),
     ('%olive convert-adapters -a nosuch -o x', 'nosuch'),
     ('%olive convert-adapters -a nosuch -o x --adapter_format pt', 'safetensors'),
     ('%%olive\nolive finetune --max_steps 2\nolive finetune --max_steps many', 'whole number'),
