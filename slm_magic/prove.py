@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['fitting', 'reference', 'distance', 'mean_error', 'onnx_logits', 'open_genai', 'open_adapter', 'generator',
-           'genai_tokens', 'greedy_tokens', 'greedy_agreement', 'speed', 'torch_speed', 'own_text', 'first_token',
-           'onnx_text']
+           'genai_tokens', 'greedy_tokens', 'beginnings', 'greedy_agreement', 'speed', 'torch_speed', 'own_text',
+           'first_token', 'onnx_text']
 
 # %% ../nbs/07b_prove.ipynb #05794924
 import math, statistics, time
@@ -132,6 +132,13 @@ def greedy_tokens(
         out = model.generate(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), max_new_tokens=max_new_tokens, do_sample=False,
                              eos_token_id=stop, pad_token_id=stop[0], top_p=None, top_k=None, temperature=None)[0, len(ids):].tolist()
     return out[:-1] if out and out[-1] in stop else out
+
+def beginnings(
+    rows:list,   # token ids
+    labels:list, # learned tokens of each
+) -> list[list[int]]:
+    "The prompts of a few rows."
+    return [ids[:max(2, next((i for i,l in enumerate(ls) if l != -100), 2))] for ids,ls in zip(rows, labels)][:12]
 
 def greedy_agreement(
     answers:list[list[int]], # the reference's greedy tokens after each prompt
