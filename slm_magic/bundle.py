@@ -24,7 +24,7 @@ def report_md(
         return '\n'.join(lines + ['| ' + ' | '.join(cell(o.get(c)) for c in columns) + ' |' for o in rows])
     proof = report['proof']
     return (f"# {report['name']}: {report['chosen']}\n\n{report['size_mb']:.2f} MB, {report['tokens_per_s']:.0f} tokens/s, made from {report['source']}.\n\n"
-            f"## Proof\n\nOn {proof['rows']} {report['rows_from']} ({proof['tokens']:,} tokens) that were not used for choosing, against the trained model in PyTorch, fp32:\n"
+            f"## Proof\n\nOn {proof['rows']} {report['rows_from']} ({proof['tokens']:,} tokens) that were not used for choosing, against {report['against']}:\n"
             f"KL {proof['kl']:.2e} ± {proof['kl_se']:.0e} nats per token (limit {report['limits']['max_kl']:g}), the same likeliest token at {proof['top1']:.2%} of positions, "
             f"perplexity × {2.718281828**proof['delta_nll']:.4f} (at most {2.718281828**proof['delta_nll_upper']:.4f}), greedy answers {proof['greedy']:.1%} the same.\n\n"
             f"## From PyTorch to here\n\n{table(report['stages'], ['stage', 'kl', 'top1', 'greedy', 'delta_nll', 'size_mb', 'tokens_per_s', 'prefill_tokens_per_s'])}\n\n"
@@ -52,7 +52,7 @@ def pareto_figure(
         ax.plot(o['size_mb'], max(o['kl'], 1e-9), 'o', color='#d9690f' if mine else '#1f77b4', ms=9 if mine else 6)
         ax.annotate(o['candidate'], (o['size_mb'], max(o['kl'], 1e-9)), xytext=(5, 5), textcoords='offset points', fontsize=8, parse_math=False)
     ax.axhline(report['limits']['max_kl'], color='#c0392b', ls=':', lw=1)
-    ax.set(yscale='log', xlabel='size [MB]', ylabel='KL to PyTorch [nats per token]')
+    ax.set(yscale='log', xlabel='size [MB]', ylabel='KL to the original [nats per token]')
     ax.margins(x=.2, y=.15)
     ax.spines[['top', 'right']].set_visible(False)
     return fig
@@ -95,7 +95,7 @@ class Bundle:
         known = json.loads((self.path/'inference_model.json').read_text(encoding='utf-8'))
         template = (known['Adapters'][adapter] if adapter else known)['PromptTemplate']['prompt']
         before,_,after = template.partition('{Content}')
-        return text if before.strip() and text.startswith(before) else before + text + after
+        return (text if before.strip() and text.startswith(before) else before + text + after).rstrip(' ') # as `encode_prompt` does
 
     def _open(self, adapter):
         from slm_magic.prove import open_adapter, open_genai
@@ -145,6 +145,6 @@ def draw_bundle(
     shared = pd.DataFrame(r['adapters']).reindex(columns=ADAPTER_COLUMNS).map(cell).to_html(index=False, border=0) if b.adapters else ''
     notes = ''.join(f'<p>{escape(o)}</p>' for o in r.get('notes', ()))
     return (f"<p><b>{escape(r['name'])}</b> as <b>{escape(r['chosen'])}</b>: {r['size_mb']:.2f} MB, {r['tokens_per_s']:.0f} tokens/s · <code>{escape(str(b.path))}</code><br>"
-            f"proof on {p['rows']} {escape(r['rows_from'])}, none of them used for choosing: KL {p['kl']:.1e} ± {p['kl_se']:.0e}, same likeliest token {p['top1']:.1%}, greedy answers {p['greedy']:.1%} the same</p>"
+            f"proof on {p['rows']} {escape(r['rows_from'])}, none of them used for choosing, against {escape(r['against'])}: KL {p['kl']:.1e} ± {p['kl_se']:.0e}, same likeliest token {p['top1']:.1%}, greedy answers {p['greedy']:.1%} the same</p>"
             f'{notes}{table}{shared}<details><summary>candidates</summary>{candidates}</details>'
             f'<img alt="size against distance of the candidates" src="data:image/png;base64,{b64encode(png.getvalue()).decode()}"/>')

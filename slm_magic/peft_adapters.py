@@ -29,7 +29,7 @@ def prompt_template(
     parts = parts or dict(prefix='', suffix='')
     before = parts['prefix']
     if tokenizer.bos_token and encode_prompt(tokenizer, before+'a')[0] == tokenizer.bos_token_id and not before.startswith(tokenizer.bos_token): before = tokenizer.bos_token + before
-    return before + '{Content}' + parts['suffix']
+    return before + '{Content}' + parts['suffix'].rstrip(' ') # training has the space in the answer's first token; see `encode_prompt`
 
 def stop_tokens(tokenizer) -> list[int]:
     "Tokens that end an answer."
