@@ -1,5 +1,5 @@
 "What a user gets wrong: one short UsageError that says what to do, before a model is loaded, and no folder left behind."
-import sys
+import json, sys
 from pathlib import Path
 import pytest
 from IPython.core.error import UsageError
@@ -13,6 +13,13 @@ def files(folder):
                       'two.csv': 'a,b,c\n1,2,3\n', 'list.json': '[1, 2]', 'notdict.jsonl': '[1]\n', 'bad.jsonl.gz': 'x', 'pairs.jsonl': '{"text1": "a", "text2": "b", "label": 1}\n{"text1": "c", "text2": "d", "label": 0}\n'*10,
                       'both.jsonl': '{"prompt": "a", "completion": "b", "question": "c", "answer": "d"}\n'*20}.items(): (folder/name).write_text(text)
     (folder/'latin.csv').write_bytes('prompt,completion\né,b\n'.encode('latin-1'))
+    for name,config in dict(lora=dict(peft_type='LORA', base_model_name_or_path='org/base'), other=dict(peft_type='LORA', base_model_name_or_path='org/other'), dora=dict(peft_type='LORA', use_dora=True),
+                            prompts=dict(peft_type='PROMPT_TUNING'), noweights=dict(peft_type='LORA')).items():
+        (folder/name).mkdir()
+        (folder/name/'adapter_config.json').write_text(json.dumps(config))
+        if name != 'noweights': (folder/name/'adapter_model.safetensors').touch()
+    (folder/'brokenonnx').mkdir()
+    for name in 'model.onnx', 'genai_config.json', 'tokenizer.json': (folder/'brokenonnx'/name).write_text('x')
     (folder/'nomodel').mkdir()
     (folder/'halfmodel').mkdir()
     (folder/'halfmodel'/'config.json').write_text('{"model_type": "nonsense"}')
@@ -85,6 +92,16 @@ cases = [
     ('%optimize nosuchrun --precision int3', 'int3'),
     ('%optimize nosuchrun --precision bf16', 'bf16'),
     ('%optimize nosuchrun --device npu', 'npu'),
+    ('%optimize --adapters nosuchrun', "no adapter 'nosuchrun'"),
+    ('%optimize --adapters dora,lora', 'use_dora'),
+    ('%optimize --adapters lora,other', 'different base models'),
+    ('%optimize --adapters ,', 'at least one'),
+    ('%optimize nomodel --adapters lora', 'config.json'),
+    ('%optimize --adapters lora --adapter_path lora', 'one of them'),
+    ('%optimize --adapter_path prompts', 'prompt_tuning'),
+    ('%optimize --adapter_path noweights', 'safetensors'),
+    ('%optimize nomodel/model --adapter_path nowhere', 'nowhere'),
+    ('%optimize brokenonnx', 'cannot be read'),
     ('%evaluate nosuchrun', 'nosuchrun'),
     ('%evaluate nosuchrun --metrics acuracy', "Did you mean 'accuracy'"),
     ('%evaluate nosuchrun --metrics accuracy,$cost', 'one list'),
