@@ -11,6 +11,7 @@ import copy, json, math, shutil, tempfile, time
 from importlib.metadata import version
 from pathlib import Path
 from .bundle import Bundle, report_md
+from .chat import chat_prompt
 from .decoder import Decoder, size_mb
 from .export import check_output, export_onnx, merged_copy
 from .methods import METHODS

@@ -12,6 +12,7 @@ import ast, importlib.util
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
+from .arguments import earlier_options, modern
 from .methods import METHODS, method_words
 from .options import Option, RecipeError, coerce, find, opt, options_of, parse_line, read_yaml, suggest
 
@@ -51,7 +52,7 @@ class Recipe:
     per_device_eval_batch_size:int = opt(16, 'rows per evaluation batch', group='Training', least=1, aliases=('eval_batch_size',))
     gradient_accumulation_steps:int = opt(1, 'batches added up before each update', group='Training', least=1, aliases=('grad_accum', 'gradient_accumulation'))
     lr_scheduler_type:str = opt('cosine', 'how the learning rate moves', group='Training', aliases=('lr_scheduler', 'schedule'),
-        choices=('linear', 'cosine', 'cosine_with_restarts', 'polynomial', 'constant', 'constant_with_warmup', 'inverse_sqrt', 'cosine_with_min_lr', 'warmup_stable_decay', 'reduce_lr_on_plateau'))
+        choices=('linear', 'cosine', 'cosine_with_restarts', 'polynomial', 'constant', 'constant_with_warmup', 'inverse_sqrt', 'cosine_with_min_lr', 'cosine_warmup_with_min_lr', 'warmup_stable_decay', 'reduce_lr_on_plateau'))
     warmup_ratio:float = opt(.05, 'share of the steps spent warming up', group='Training', least=0, most=1)
     weight_decay:float = opt(0., 'decoupled weight decay', group='Training', least=0)
     max_grad_norm:float = opt(1., 'gradients are clipped to this norm', group='Training', least=0)
@@ -68,6 +69,7 @@ class Recipe:
     output_path:'str|None' = opt(None, 'folder of the run; default: runs/NAME', group='Run', aliases=('output_dir',))
     upstream:dict = field(default_factory=dict) # other values of TrainingArguments and of the method's configuration
     sources:dict = field(default_factory=dict, compare=False, repr=False) # where each value came from
+    notes:list = field(default_factory=list, compare=False, repr=False) # what was understood differently than written, in words
 
     def __post_init__(self):
         for k,v in METHODS[self.method].defaults.items():
@@ -88,9 +90,7 @@ def tiny_data() -> str:
     return str(Path(__file__).parent/'assets'/'tone.jsonl')
 
 # %% ../nbs/00_recipe.ipynb #4590daae
-_ours = {'output_dir', 'do_train', 'do_eval', 'do_predict', 'resume_from_checkpoint', 'push_to_hub', 'hub_token', 'hub_model_id',
-         'hub_strategy', 'hub_private_repo', 'hub_always_push', 'hub_revision', 'disable_tqdm', 'remove_unused_columns', 'local_rank',
-         'label_names', 'warmup_steps_ratio', 'run_name', 'task_type', 'runtime_config', 'peft_type', 'auto_mapping'}
+_ours = {'output_dir', 'run_name', 'task_type', 'runtime_config', 'peft_type', 'auto_mapping'}
 
 def _simple_type(annotation):
     names = {n.id for n in ast.walk(annotation) if isinstance(n, ast.Name)} | {n.value for n in ast.walk(annotation) if isinstance(n, ast.Constant) and n.value is None}
@@ -124,12 +124,12 @@ def method_options(
 
 @cache
 def recipe_options() -> dict[str, Option]:
-    "Every name a recipe accepts: ours first, then those of the methods, then `TrainingArguments`."
+    "Every name a recipe accepts: ours first, then those of the methods, then `TrainingArguments` with the names it used to have."
     res = {}
     for m in METHODS:
         for k,o in method_options(m).items(): # two methods may give a name different types
             if k not in res or res[k].type != o.type: res[k] = replace(o, type=f'{res[k].type}|{o.type}') if k in res else o
-    return {**options_of(Recipe), **res, **training_options()}
+    return {**options_of(Recipe), **res, **training_options(), **earlier_options()}
 
 # %% ../nbs/00_recipe.ipynb #9976dddd
 def make_recipe(
@@ -139,14 +139,15 @@ def make_recipe(
 ) -> Recipe:
     "A checked recipe from the three places a value can come from; the last one given wins."
     if not isinstance(body, dict): raise RecipeError('the body must be YAML of the form `key: value`, one per line.')
-    options,values,sources = recipe_options(),{},{}
+    options,values,sources,notes = recipe_options(),{},{},[]
     for where,given in dict(body=body, line={**line, **keywords}).items():
         for key,value in given.items():
-            o = find(options, str(key), where)
-            values[o.name],sources[o.name] = coerce(o, value, where),where
+            meant,note = modern(find(options, str(key), where).name, value)
+            for name,v in meant.items(): values[name],sources[name] = coerce(options[name], v, where),where
+            if note: notes.append(note)
     own = options_of(Recipe)
     recipe = Recipe(**{k:v for k,v in values.items() if k in own and v is not None},
-                    upstream={k:v for k,v in values.items() if k not in own}, sources=sources)
+                    upstream={k:v for k,v in values.items() if k not in own and v is not None}, sources=sources, notes=notes)
     check(recipe)
     return recipe
 
@@ -163,6 +164,8 @@ def check(
     if recipe.max_steps == 0: raise RecipeError('max_steps cannot be 0; leave it out to train by epochs.')
     if recipe.early_stopping and not isinstance(share, str) and isinstance(share, (int, float)) and not share:
         raise RecipeError('early_stopping needs held-out rows; remove `eval: 0`.')
+    if recipe.lr_scheduler_type == 'reduce_lr_on_plateau' and isinstance(share, (int, float)) and not share: raise RecipeError('lr_scheduler_type: reduce_lr_on_plateau follows the held-out loss; remove `eval: 0`.')
+    if recipe.upstream.get('metric_for_best_model') not in (None, 'loss', 'eval_loss'): raise RecipeError("metric_for_best_model: the best step is the one with the lowest eval_loss; further scores are given with metrics and can be read in the run's metrics.")
     check_method(recipe)
     if recipe.name and not str(recipe.name).replace('-', '').replace('_', '').replace('.', '').isalnum():
         raise RecipeError(f'name may hold letters, digits, dot, dash and underscore, not {recipe.name!r}.')
@@ -220,7 +223,9 @@ def recipe_dict(
     recipe:Recipe, # what to save
 ) -> dict:
     "Plain values that YAML can hold and `Recipe.make` accepts again."
-    def plain(v): return v if isinstance(v, (str, int, float, bool, list, dict, type(None))) and not isinstance(v, Inline) else f'<{type(v).__name__}>'
+    def plain(v):
+        if isinstance(v, (list, tuple)): return [plain(o) for o in v]
+        return v if isinstance(v, (str, int, float, bool, dict, type(None))) and not isinstance(v, Inline) else f'<{getattr(v, "__name__", type(v).__name__)}>'
     return {f.name: plain(getattr(recipe, f.name)) for f in fields(recipe) if f.name in options_of(Recipe)} | recipe.upstream
 
 def recipe_table(
