@@ -40,7 +40,7 @@ def base_of(
     "Context manager giving the model `run` started from."
     from peft import PeftModel
     model = run.model
-    if not isinstance(model, PeftModel): return nullcontext(load_base(run))
+    if not isinstance(model, PeftModel) or model._is_prompt_learning: return nullcontext(load_base(run))
     class Without:
         def __enter__(self):
             self.off = model.disable_adapter()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from .decoder import Decoder, size_mb
 from .options import RecipeError, atomic_dir
+from .tuned import dequantized
 
 # %% ../nbs/07_export.ipynb #57a0a28d
 def merged_copy(
@@ -22,7 +23,7 @@ def merged_copy(
     from peft import PeftModel
     plain = not isinstance(model, PeftModel)
     if plain and not model.training and all(p.dtype == torch.float32 and p.device.type == 'cpu' for p in model.parameters()): return model
-    res = copy.deepcopy(model).cpu().float()
+    res = dequantized(copy.deepcopy(model)).cpu().float()
     return (res if plain else res.merge_and_unload()).eval()
 
 # %% ../nbs/07_export.ipynb #eef59c92

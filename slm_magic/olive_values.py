@@ -9,6 +9,7 @@ __all__ = ['renamed', 'place_data', 'place_rows', 'counted', 'place_text', 'plac
 # %% ../nbs/10d_olive_values.ipynb #244eb0f9
 import json, re
 from pathlib import Path
+from .methods import METHODS
 from .olive_command import OliveCommand
 from .olive_names import words_of
 from .options import RecipeError, options_of, suggest
@@ -75,19 +76,22 @@ def place_rows(
         start = int(m[2] or 0)
         values['train_split'] = f"{m[1] or 'train'}[{start or ''}:{min(start + int(most), int(m[3] or 10**12))}]"
         command.corrections.append(f"max_samples: train_split {values['train_split']}, before rows are held out")
-    elif cli: command.corrections.append(f"max_samples: {counted(values.get('data'), split)} used (Olive 0.12 takes the first 256 when nothing is said)")
+    n = counted(values.get('data'), values.get('train_split'))
+    if most is None and cli: command.corrections.append(f"max_samples: {'every row is' if n is None else f'all {n:,} rows are'} used (Olive 0.12 takes the first 256 when nothing is said)")
     command.corrections.append('rows are trained one by one, not joined to blocks' + (' of 1,024 tokens, so small data works' if 'max_length' not in values else ''))
     if values.get('eval_split') == '':
         del values['eval_split']
         values['eval'] = 0
-    elif not {'eval', 'eval_split'} & {*values}: command.corrections.append('eval_split: a tenth of the rows is held out and never trained on (Olive holds none out)')
+    elif not {'eval', 'eval_split'} & {*values} and (n or 10) >= 10: command.corrections.append('eval_split: a tenth of the rows is held out and never trained on (Olive holds none out)')
 
-def counted(data, split) -> str:
-    "'all 480 rows are', where they can be counted without the Hub"
-    if isinstance(data, (str, Path)) and not Path(data).exists(): return 'every row is'
-    try: n = len(load_rows(tiny_data() if data is None else data, split or 'train'))
-    except RecipeError: return 'every row is' # the data's own check will say what is wrong
-    return f'all {n:,} rows are'
+def counted(
+    data,  # what the recipe will name
+    split, # part of it
+) -> int|None: # None where it cannot be known without the Hub, or where the data's own check will say what is wrong
+    "Number of rows."
+    if isinstance(data, (str, Path)) and not Path(data).exists(): return None
+    try: return len(load_rows(tiny_data() if data is None else data, split or 'train'))
+    except RecipeError: return None
 
 # %% ../nbs/10d_olive_values.ipynb #6ad1848a
 def place_text(
@@ -183,7 +187,7 @@ def meant_finetune(
     place_last(values, command, last)
     place_rows(values, command, cli)
     for step in place_precision, place_code: step(values, command)
-    if cli and not {'r', 'lora_alpha'} & {*values} and values.get('method') in (None, 'lora', 'qlora'): command.corrections.append(f'lora_r, lora_alpha: {Recipe.r} and {Recipe.lora_alpha:g} (Olive: 64 and 16, a quarter of the scale at four times the size)')
+    if cli and not {'r', 'lora_alpha'} & {*values} and values.get('method') in (None, 'lora', 'qlora'): command.corrections.append('lora_r, lora_alpha: {r} and {lora_alpha:g} (Olive: 64 and 16, an eighth of the scale at four times the size)'.format(**METHODS['lora'].defaults))
     if values.get('method') == 'qlora' and 'target_modules' in values and cli: command.corrections.append('target_modules: honoured (Olive 0.12 drops it with qlora)')
     first = [k for k in ('model', 'data') if k in values]
     command.values = {k: values[k] for k in [*first, *(o for o in values if o not in first)]}

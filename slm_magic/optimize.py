@@ -14,12 +14,15 @@ from .bundle import Bundle, report_md
 from .chat import chat_prompt
 from .decoder import Decoder, size_mb
 from .export import check_output, export_onnx, merged_copy
+from .methods import METHODS
 from .model import find_model, load_config, load_model, load_tokenizer, quiet
 from .options import RecipeError, atomic_dir, atomic_write
 from .prove import distance, fitting, greedy_agreement, onnx_logits, open_genai, own_text, reference, speed, torch_speed
 from .quantize import Scheme, hessians, quantize
 from .run import Run
+from .chat import chat_prompt
 from .template import encode_prompt, end_of_turn
+from .tuned import dequantized
 
 # %% ../nbs/08_optimize.ipynb #c294cdca
 PRECISIONS = 'auto', 'fp32', 'fp16', 'bf16', 'int8', 'int4'
@@ -55,6 +58,7 @@ class Subject:
             run = Run.load(found[0]) if found else None
         if isinstance(run, Run):
             if run.head != 'causal': raise RecipeError(f"the run {run.id} trained a head of the kind {run.head}; only language models can be optimized so far. It can be used as it is: {'run.embed(texts)' if run.head == 'embedding' else f'%chat {run.id}'}.")
+            if not METHODS[run.recipe.method].merges: raise RecipeError(f'the run {run.id} used method: {run.recipe.method}, which cannot become part of the weights; for ONNX train with method: lora.')
             self.name,self.home,self.tokenizer = run.id,run.path/'onnx',run.tokenizer
             self.load,self.prompt,self.examples = lambda: run.model,run.facts['prompt'],run.eval_examples
             self.source = f"run {run.id} ({run.recipe.method})"
@@ -159,7 +163,7 @@ def optimize(
     tell,started = on_progress or (lambda what,share: None),time.time()
     tell('loading', 0.)
     model = subject.load()
-    if any(p.dtype != torch.float32 or p.device.type != 'cpu' for p in model.parameters()): model = copy.deepcopy(model).float().cpu() # the run keeps its own
+    if any(p.dtype != torch.float32 or p.device.type != 'cpu' for p in model.parameters()): model = dequantized(copy.deepcopy(model)).float().cpu() # the run keeps its own
     rows,labels,origin = subject.rows(model)
     n = fitting(rows, model.config.vocab_size)
     if n < 8: raise RecipeError('the held-out rows are too few or too long to measure on; 8 rows that fit into 600 MB of log-probabilities are needed.')

@@ -15,11 +15,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 import yaml
 from .data import Data, DataReport, Examples
+from .methods import METHODS
 from .model import find_model, load_model, load_tokenizer, quiet
 from .options import RecipeError, atomic_dir, atomic_write
 from .recipe import Recipe
 from .predict import embed, predict
 from .template import Turns
+from .tuned import load_adapter
 
 # %% ../nbs/04_run.ipynb #5eef484b
 class Listener:
@@ -217,8 +219,7 @@ def load_tuned(
     whole,adapter = run.path/'model',run.path/'adapter'
     if whole.is_dir(): return load_base(run, whole)
     if not adapter.is_dir(): raise RecipeError(f'the run {run.id} ({run.status}) has no adapter yet; resume it with --resume {run.id}.')
-    from peft import PeftModel
-    return PeftModel.from_pretrained(load_base(run), str(adapter)).eval()
+    return load_adapter(load_base(run), adapter)
 
 def load_base(
     run:Run,   # any run
@@ -226,7 +227,7 @@ def load_base(
 ):
     "The model of a run before training, new layers included."
     r = run.recipe
-    return load_model(str(path or run.base_model_path), r.precision, r.trust_remote_code, head=run.head, labels=run.labels, seed=r.seed)
+    return load_model(str(path or run.base_model_path), r.precision, r.trust_remote_code, head=run.head, labels=run.labels, seed=r.seed, quantize=METHODS[r.method].quantized)
 
 # %% ../nbs/04_run.ipynb #e4acf15b
 def create_run(

@@ -53,10 +53,13 @@ def answers(
     "The greedy continuation of each prompt, without special tokens."
     import torch
     ids = [encode_prompt(tokenizer, p) or [tokenizer.eos_token_id] for p in prompts]
+    batches = by_length([len(o) for o in ids], batch_size)
+    if getattr(model, '_is_prompt_learning', False): # learned tokens come before the padding, and must stay next to the prompt
+        batches = [[i for i in b if len(ids[i]) == n] for b in batches for n in {len(ids[i]) for i in b}]
     res,was_training = ['']*len(prompts),model.training
     model.eval()
     try:
-        for idx in by_length([len(o) for o in ids], batch_size):
+        for idx in batches:
             longest = max(len(ids[i]) for i in idx)
             x = torch.tensor([[tokenizer.pad_token_id]*(longest-len(ids[i])) + ids[i] for i in idx], device=model.device)
             mask = torch.tensor([[0]*(longest-len(ids[i])) + [1]*len(ids[i]) for i in idx], device=model.device)

@@ -10,7 +10,6 @@ __all__ = ['verbs', 'FinetuneOptions', 'OptimizeOptions', 'EvaluateOptions', 'Ch
 # %% ../nbs/11_verbs.ipynb #574662ee
 from dataclasses import dataclass
 from pathlib import Path
-from .olive import from_olive, is_olive
 from .olive_names import as_options, commands, words_of
 from .options import Option, RecipeError, coerce, find, opt, options_of, parse_line, read_yaml, suggest
 from .recipe import is_jsonl, parse_cell, recipe_options
@@ -19,6 +18,7 @@ from .recipe import is_jsonl, parse_cell, recipe_options
 @dataclass
 class FinetuneOptions:
     "What `finetune` takes beside a recipe."
+    lr_find:bool = opt(False, 'do not train: find a learning rate by a range test', command=True)
     resume:'bool|str' = opt(None, 'go on with a run: its name, or nothing for the last unfinished one', command=True)
     var:str = opt(None, 'variable to put the result into', short='o', command=True)
 
@@ -80,8 +80,10 @@ def call_finetune(values, runs_dir, tell):
     from slm_magic.train import finetune
     resume = values.pop('resume', None)
     if resume:
-        if values: raise RecipeError(f"a resumed run keeps its recipe; leave out {', '.join(values)}, or start a new run without --resume.")
-        return finetune(resume=resume, runs_dir=runs_dir)
+        return finetune(resume=resume, runs_dir=runs_dir, **values)
+    if values.pop('lr_find', None):
+        from slm_magic.lr_find import lr_find
+        return lr_find(recipe=Recipe.make(line=values), on_progress=tell)
     return finetune(recipe=Recipe.make(line=values), runs_dir=runs_dir)
 
 def call_optimize(values, runs_dir, tell):
@@ -199,6 +201,7 @@ def checked(
 # %% ../nbs/11_verbs.ipynb #25adf5a8
 def olive_command(text, namespace):
     "A command of Olive; what it leaves out is that of the notebook's last run."
+    from slm_magic.olive import from_olive
     last = (namespace or {}).get('_run')
     return from_olive(text, last if type(last).__name__ == 'Run' else None, namespace)
 
@@ -209,6 +212,7 @@ def meant(
     namespace:dict=None, # the notebook's variables
 ) -> tuple[Verb, dict]:  # the verb to call, and its values, checked
     "What a magic is to do."
+    from slm_magic.olive import is_olive
     if verb.name != 'finetune' or not is_olive(body): return verb, checked(verb, read(verb, line, body, namespace))
     given = checked(verb, parse_line(verb.options(), line, namespace))
     command = olive_command(body, namespace)
