@@ -34,13 +34,14 @@ def run_card(
     r,facts,best = run.recipe,run.facts,run.best
     base = 'the bundled tiny model' if not r.model else Path(r.model).name if Path(r.model).exists() else r.model
     package,auto,more = 'transformers',HEADS[run.head].auto,''
-    if r.method != 'full': package,auto,more = 'peft',auto.replace('Auto', 'AutoPeft'),f", id2label={dict(enumerate(run.labels))}" if run.head in ('sequence', 'token') else ''
+    if r.method != 'full': package,auto,more = 'peft',auto.replace('Auto', 'AutoPeft') + 'ForFeatureExtraction'*(run.head == 'embedding'),f", id2label={dict(enumerate(run.labels))}" if run.head in ('sequence', 'token') else ''
     load = f"from {package} import {auto}\n"
     if METHODS[r.method].quantized:
         load += "from transformers import BitsAndBytesConfig\nnf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True)\n"
         more += ', quantization_config=nf4'
     if r.method == 'bottleneck': load += 'from slm_magic.bottleneck import bottleneck_config\nbottleneck_config() # makes the method known to peft\n'
     load += f"model = {auto}.from_pretrained('{'model' if r.method == 'full' else 'adapter'}'{more})"
+    if run.head == 'embedding': load += "\n\nfrom slm_magic import Run\nvectors = Run.load('.').embed(['one text', 'another'])"
     result = f"Best held-out loss **{best['eval_loss']:.4f}** at step {best['step']}." if best else 'It was not evaluated on held-out rows.'
     notes = ''.join(f'- {o}\n' for o in facts['notes'])
     recipe = yaml.safe_dump({k:v for k,v in r.to_dict().items() if v is not None and k not in ('model', 'data', 'eval', 'output_path')}, sort_keys=False, allow_unicode=True)

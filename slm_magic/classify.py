@@ -7,6 +7,7 @@ __all__ = ['pad_classes', 'class_item_losses', 'pad_tags', 'tag_item_losses']
 
 # %% ../nbs/02_classify.ipynb #a96dee4d
 from .batches import inputs_of, padded
+from .losses import item_losses
 
 # %% ../nbs/02_classify.ipynb #de80c40f
 def pad_classes(
@@ -23,12 +24,11 @@ def class_item_losses(
     loss=None, # (logits [items, classes], expected classes [items]) -> losses [items]; default: cross-entropy
 ):             # losses [items], row of each item
     "Loss of every row."
-    from torch.nn.functional import cross_entropy
     batch = dict(batch)
     labels = batch.pop('labels')
     logits = model(**batch).logits
     rows, = (labels != -100).nonzero(as_tuple=True)
-    return (loss or cross_entropy)(logits[rows].float(), labels[rows], **({} if loss else dict(reduction='none'))), rows
+    return item_losses(logits[rows], labels[rows], loss), rows
 
 # %% ../nbs/02_classify.ipynb #db3acb8b
 def pad_tags(
@@ -44,9 +44,8 @@ def tag_item_losses(
     loss=None, # (logits [items, tags], expected tags [items]) -> losses [items]; default: cross-entropy
 ):             # losses [items], row of each item
     "Loss of every word."
-    from torch.nn.functional import cross_entropy
     batch = dict(batch)
     labels = batch.pop('labels')
     logits = model(**batch).logits[:, -labels.shape[1]:] # virtual tokens in front have no label
     rows,cols = (labels != -100).nonzero(as_tuple=True)
-    return (loss or cross_entropy)(logits[rows, cols].float(), labels[rows, cols], **({} if loss else dict(reduction='none'))), rows
+    return item_losses(logits[rows, cols], labels[rows, cols], loss), rows

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from .batches import inputs_of, padded
 from .classify import class_item_losses, pad_classes, pad_tags, tag_item_losses
 from .embedding import pad_pairs, pair_losses
+from .losses import item_losses
 from .seq2seq import answer_losses, pad_answers
 
 # %% ../nbs/02_heads.ipynb #f787a8e1
@@ -39,13 +40,11 @@ def causal_losses(
     loss=None, # (logits [items, vocabulary], expected ids [items]) -> losses [items]; default: cross-entropy
 ):             # losses [items], row of each item
     "Loss of every learned token."
-    from torch.nn.functional import cross_entropy
     batch = dict(batch)
     labels = batch.pop('labels')[:, 1:]
     logits = model(**batch, use_cache=False).logits[:, -labels.shape[1]-1:-1]
     rows,cols = (labels != -100).nonzero(as_tuple=True)
-    picked,wanted = logits[rows, cols].float(),labels[rows, cols]
-    return (loss or cross_entropy)(picked, wanted, **({} if loss else dict(reduction='none'))), rows
+    return item_losses(logits[rows, cols], labels[rows, cols], loss), rows
 
 # %% ../nbs/02_heads.ipynb #0f9a0d16
 HEADS = {o.name: o for o in (Head('causal', 'AutoModelForCausalLM', 'CAUSAL_LM', pad_batch, causal_losses),

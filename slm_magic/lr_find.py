@@ -11,7 +11,6 @@ from base64 import b64encode
 from dataclasses import dataclass
 from io import BytesIO
 from .heads import HEADS
-from .loss import by_item
 from .methods import METHODS
 from .model import apply_method, load_model, quiet
 from .plan import make_plan
@@ -75,7 +74,6 @@ def lr_find(
     if recipe is None: recipe = Recipe.make(line={k: v for k,v in dict(model=model, data=data).items() if v is not None}, **recipe_keys)
     plan,tell = make_plan(recipe),on_progress or (lambda what,share: None)
     r,head,rows = plan.recipe,HEADS[plan.data.head],plan.data.train
-    own = by_item(r.loss) if r.loss is not None and plan.data.head != 'embedding' else r.loss
     torch.manual_seed(r.seed)
     tell('loading', 0.)
     net = apply_method(load_model(plan.base, r.precision, r.trust_remote_code, head=plan.data.head, labels=plan.data.labels, seed=r.seed, quantize=METHODS[r.method].quantized), r, plan.data.head).train()
@@ -86,7 +84,7 @@ def lr_find(
         rate = start*(end/start)**(i/(steps-1))
         for g in optimizer.param_groups: g['lr'] = rate
         batch = head.collate([rows[j] for j in rng.sample(range(len(rows)), min(len(rows), r.per_device_train_batch_size))], rows.pad_id)
-        values,_ = head.losses(net, {k: v.to(net.device) for k,v in batch.items()}, own)
+        values,_ = head.losses(net, {k: v.to(net.device) for k,v in batch.items()}, r.loss)
         loss = values.mean()
         if not math.isfinite(float(loss)): break
         mean = .9*mean + .1*float(loss)

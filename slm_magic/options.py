@@ -93,7 +93,7 @@ def _convert(kind, value):
         if name in kind:
             try: return _number(value, whole)
             except (TypeError, ValueError, OverflowError):
-                if 'str' not in kind and 'float' not in kind.replace(name, ''): raise ValueError
+                if not any(o in kind.replace(name, '') for o in ('str', 'float', 'list')): raise ValueError
     if 'dict' in kind or 'list' in kind:
         if isinstance(value, str):
             if value.strip()[:1] in '[{': value = read_yaml(value)

@@ -7,6 +7,7 @@ __all__ = ['pad_answers', 'answer_losses']
 
 # %% ../nbs/02_seq2seq.ipynb #82b0bc53
 from .batches import inputs_of, padded
+from .losses import item_losses
 
 # %% ../nbs/02_seq2seq.ipynb #3d6e4d20
 def pad_answers(
@@ -22,8 +23,7 @@ def answer_losses(
     loss=None, # (logits [items, vocabulary], expected ids [items]) -> losses [items]; default: cross-entropy
 ):             # losses [items], row of each item
     "Loss of every token of the answers."
-    from torch.nn.functional import cross_entropy
     labels = batch['labels']
     logits = model(**batch, use_cache=False).logits
     rows,cols = (labels != -100).nonzero(as_tuple=True)
-    return (loss or cross_entropy)(logits[rows, cols].float(), labels[rows, cols], **({} if loss else dict(reduction='none'))), rows
+    return item_losses(logits[rows, cols], labels[rows, cols], loss), rows

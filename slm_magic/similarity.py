@@ -7,6 +7,7 @@ __all__ = ['area_under_roc', 'best_threshold', 'pair_columns', 'pair_scores', 's
            'evaluate_pairs']
 
 # %% ../nbs/05_similarity.ipynb #9f8f119b
+import math
 from base64 import b64encode
 from functools import cached_property
 from html import escape
@@ -25,6 +26,7 @@ def area_under_roc(
     import pandas as pd
     ranks,positive = pd.Series(list(values)).rank().to_numpy(),pd.Series(list(positive)).to_numpy(bool)
     n = positive.sum()
+    if n in (0, len(ranks)): return math.nan
     return float((ranks[positive].sum() - n*(n+1)/2)/(n*(len(ranks)-n)))
 
 def best_threshold(
@@ -63,10 +65,12 @@ def pair_scores(
 ) -> dict: # scores by name
     "How well the cosines agree with what is known of the pairs."
     cosine = rows.similarity
-    if 'rank' in rows: return dict(recall_at_1=(rows['rank'] == 1).mean(), mrr=(1/rows['rank']).mean(), similarity_alike=cosine.mean(), nearest_other=rows.nearest_other.mean())
-    if 'grade' in rows: return dict(pearson=cosine.corr(rows.grade), spearman=cosine.rank().corr(rows.grade.rank()))
-    right,at = best_threshold(cosine, rows.alike)
-    return dict(auc=area_under_roc(cosine, rows.alike), accuracy=right, threshold=at, similarity_alike=cosine[rows.alike].mean(), similarity_other=cosine[~rows.alike].mean())
+    if 'rank' in rows: res = dict(recall_at_1=(rows['rank'] == 1).mean(), mrr=(1/rows['rank']).mean(), similarity_alike=cosine.mean(), nearest_other=rows.nearest_other.mean())
+    elif 'grade' in rows: res = dict(pearson=cosine.corr(rows.grade), spearman=cosine.rank().corr(rows.grade.rank()))
+    else:
+        right,at = best_threshold(cosine, rows.alike)
+        res = dict(auc=area_under_roc(cosine, rows.alike), accuracy=right, threshold=at, similarity_alike=cosine[rows.alike].mean(), similarity_other=cosine[~rows.alike].mean())
+    return {k: float(v) for k,v in res.items()}
 
 # %% ../nbs/05_similarity.ipynb #5feee279
 def similarity_figure(

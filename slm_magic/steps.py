@@ -9,12 +9,12 @@ __all__ = ['MOST_SKIPPED', 'make_trainer', 'sync', 'checkpoints', 'rotate', 'mak
 
 # %% ../nbs/04_steps.ipynb #d357aa1c
 import json, math, os, shutil, time
+from functools import partial
 from pathlib import Path
 from .options import atomic_dir, atomic_write
 from .plan import Plan, training_arguments
 from .run import Run
 from .heads import HEADS
-from .loss import by_item, smoothed
 from .metrics import compute_metrics
 from .pairs import BETWEEN
 from .predict import predict
@@ -28,14 +28,14 @@ def make_trainer(
 ):
     "A `transformers.Trainer` with exact evaluation, checkpoints and resuming."
     from transformers import Trainer
-    head,own = HEADS[plan.data.head],plan.recipe.loss
-    if own is not None and plan.data.head != 'embedding': own = by_item(own)
-    smooth = plan.recipe.upstream.get('label_smoothing_factor')
+    from torch.nn.functional import cross_entropy
+    head,own,smooth = HEADS[plan.data.head],plan.recipe.loss,plan.recipe.upstream.get('label_smoothing_factor')
+    learned = partial(cross_entropy, label_smoothing=smooth, reduction='none') if smooth and own is None else own
     class RunTrainer(Trainer):
         loss_is_scaled_for_ga = True # `compute_loss` divides by the items of the whole optimizer batch
         not_finite = 0               # batches since the last logged step whose loss was no number
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            losses,_ = head.losses(model, inputs, smoothed(smooth) if smooth and own is None else own)
+            losses,_ = head.losses(model, inputs, learned)
             return losses.sum()/(len(losses) if num_items_in_batch is None else num_items_in_batch)
 
         def training_step(self, *args, **kwargs):
@@ -117,7 +117,7 @@ def make_callback(
             last = state.global_step >= plan.steps
             if last: control.should_log = True
             if last or run.stop_requested: control.should_save = True
-            if last and len(plan.data.eval): control.should_evaluate = True
+            if last and len(plan.data.eval) and args.eval_strategy != 'epoch': control.should_evaluate = True # an epoch ends here too
             if run.stop_requested: control.should_training_stop = True
         def on_pre_optimizer_step(self, args, state, control, optimizer=None, **kw):
             if not drop_bad_gradients(optimizer): self.in_a_row = 0; return

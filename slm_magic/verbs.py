@@ -10,7 +10,6 @@ __all__ = ['verbs', 'FinetuneOptions', 'OptimizeOptions', 'EvaluateOptions', 'Ch
 # %% ../nbs/11_verbs.ipynb #574662ee
 from dataclasses import dataclass
 from pathlib import Path
-from .olive import from_olive, is_olive
 from .olive_names import as_options, commands, words_of
 from .options import Option, RecipeError, coerce, find, opt, options_of, parse_line, read_yaml, suggest
 from .recipe import is_jsonl, parse_cell, recipe_options
@@ -202,6 +201,7 @@ def checked(
 # %% ../nbs/11_verbs.ipynb #25adf5a8
 def olive_command(text, namespace):
     "A command of Olive; what it leaves out is that of the notebook's last run."
+    from slm_magic.olive import from_olive
     last = (namespace or {}).get('_run')
     return from_olive(text, last if type(last).__name__ == 'Run' else None, namespace)
 
@@ -212,6 +212,7 @@ def meant(
     namespace:dict=None, # the notebook's variables
 ) -> tuple[Verb, dict]:  # the verb to call, and its values, checked
     "What a magic is to do."
+    from slm_magic.olive import is_olive
     if verb.name != 'finetune' or not is_olive(body): return verb, checked(verb, read(verb, line, body, namespace))
     given = checked(verb, parse_line(verb.options(), line, namespace))
     command = olive_command(body, namespace)

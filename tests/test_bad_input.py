@@ -10,7 +10,7 @@ good = '{"prompt": "a", "completion": "b"}\n'*20
 def files(folder):
     "Files that cases name"
     for name,text in {'empty.jsonl': '', 'bad.jsonl': good + '{"prompt": "a", \n', 'blank.jsonl': '{"prompt": "a", "completion": " "}\n'*20, 'good.jsonl': good, 'odd.xyz': 'x',
-                      'two.csv': 'a,b,c\n1,2,3\n', 'list.json': '[1, 2]', 'notdict.jsonl': '[1]\n', 'bad.jsonl.gz': 'x',
+                      'two.csv': 'a,b,c\n1,2,3\n', 'list.json': '[1, 2]', 'notdict.jsonl': '[1]\n', 'bad.jsonl.gz': 'x', 'pairs.jsonl': '{"text1": "a", "text2": "b", "label": 1}\n{"text1": "c", "text2": "d", "label": 0}\n'*10,
                       'both.jsonl': '{"prompt": "a", "completion": "b", "question": "c", "answer": "d"}\n'*20}.items(): (folder/name).write_text(text)
     (folder/'latin.csv').write_bytes('prompt,completion\né,b\n'.encode('latin-1'))
     (folder/'nomodel').mkdir()
@@ -97,6 +97,21 @@ cases = [
     ('%compare a b --rate', '--data'),
     ('%compare nosuchrun b --rate --prompts " "', 'list of text'),
     ('%runs stop nosuchrun', 'nosuchrun'),
+    ('%finetune --data good.jsonl --loss focal', 'loss: $name'),
+    ('f = 3\n%finetune --data good.jsonl --loss $f', 'no function'),
+    ('class Mine: pass\n%finetune --data good.jsonl --loss $Mine', 'a class'),
+    ('f = lambda a: a.mean()**2\n%finetune --data pairs.jsonl --task similarity --loss $f', 'must take (output1, output2'),
+    ('f = lambda a,b: a\n%finetune --data good.jsonl --loss $f', 'returned [4'),
+    ('f = lambda a,b,label: a\n%finetune --data pairs.jsonl --task similarity --loss $f', 'returned [4, 256]'),
+    ('f = lambda a,b: (a-b).detach().mean()\n%finetune --data pairs.jsonl --task similarity --loss $f', 'nothing can be learned'),
+    ('f = lambda a,b: a@b\n%finetune --data pairs.jsonl --task similarity --loss $f', 'fails on'),
+    ('%finetune --task similarity', 'two texts'),
+    ('%finetune --task similarity --data pairs.jsonl --template "{text1} {text2}"', 'no template'),
+    ('%finetune --task similarity --data pairs.jsonl --columns "{prompt: text1}"', 'one text, the other'),
+    ('%finetune --task similarity --data pairs.jsonl --columns "{prompt: [text1, txt2]}"', "Did you mean 'text2'"),
+    ('%finetune --task similarity --data pairs.jsonl --columns "{prompt: [text1, label], completion: text2}"', 'not a number'),
+    ('%finetune --task similarity --data pairs.jsonl --columns "{prompt: [text1, text2]}" --batch_size 1', 'at least 2'),
+    ('%%finetune --task similarity --data pairs.jsonl\nsamples: [one, two]', 'pairs'),
     ('%slm finetun', "Did you mean 'finetune'"),
     ('%olive', 'write a command of Olive'),
     ('%%olive\n', 'empty'),
@@ -122,7 +137,6 @@ cases = [
     ('%olive auto-opt -m m --device gpu', 'gpu'),
     ('%olive auto-opt -m no/ft/model -a no/ft/adapter', 'no/ft'),
     ('%olive generate-adapter', 'adapter_paths'),
-    ('%olive generate-adapter --adapter_paths nosuch', 'nosuch'),
     ('%olive convert-adapters -a nosuch -o x', 'nosuch'),
     ('%olive convert-adapters -a nosuch -o x --adapter_format pt', 'safetensors'),
     ('%%olive\nolive finetune --max_steps 2\nolive finetune --max_steps many', 'whole number'),
@@ -147,8 +161,8 @@ def shell(tmp_path, monkeypatch):
 def test_bad_input(shell, cell, words, monkeypatch, capsys):
     "Exactly UsageError (a subclass would be printed with a traceback), of at most three lines, with the words that help"
     def loaded(*args, **kwargs): pytest.fail('a model was loaded')
-    from transformers import AutoModelForCausalLM
-    monkeypatch.setattr(AutoModelForCausalLM, 'from_pretrained', loaded)
+    from transformers import AutoModel, AutoModelForCausalLM
+    for o in AutoModel, AutoModelForCausalLM: monkeypatch.setattr(o, 'from_pretrained', loaded)
     before = sorted(Path().rglob('*'))
     error = shell.run_cell(cell).error_in_exec
     assert type(error) is UsageError, repr(error)

@@ -296,3 +296,13 @@ def test_first_example_runs(shell, capsys):
 def test_search_says_when_it_is_not_there(shell):
     if not find_spec('slm_magic.search'):
         with pytest.raises(UsageError, match='not available yet'): run(shell, '%%olive\n' + search)
+
+def test_adapters_run(shell):
+    "Two adapters on one base, as pasted, with the base put in and few steps; the last command waits for `optimize` to take adapters"
+    import inspect, shutil
+    from slm_magic import optimize
+    if 'adapters' not in inspect.signature(optimize).parameters: pytest.skip('optimize takes one adapter only')
+    shutil.copytree(tiny_model(), 'models/base')
+    cell = adapters.replace('--method lora', '--method lora --max_steps 8').replace('--output_path adapters', f'--model_name_or_path models/base --data_name {tiny_data()} --output_path adapters')
+    bundle = run(shell, '%%olive\n' + cell)
+    assert bundle.path == Path('models/multi-adapter').absolute() and {o.stem for o in bundle.path.glob('adapters/*.onnx_adapter')} == {'classifier', 'generator'}
