@@ -20,7 +20,7 @@ from .options import RecipeError, atomic_dir, atomic_write
 from .prove import distance, fitting, greedy_agreement, onnx_logits, open_genai, own_text, reference, speed, torch_speed
 from .quantize import Scheme, hessians, quantize
 from .run import Run
-from .chat import chat_prompt
+from .tasks import model_kind
 from .template import encode_prompt, end_of_turn
 from .tuned import dequantized
 
@@ -66,7 +66,8 @@ class Subject:
             return
         if thing is None or not isinstance(thing, (str, Path)): raise RecipeError('name what to optimize: a run, its folder, or the folder of a model.')
         path = find_model(str(thing))
-        load_config(path)
+        config = load_config(path)
+        if (kind := model_kind(config)) != 'causal': raise RecipeError(f'{path} holds a {config.model_type}, which is no language model ({kind}); only language models can be optimized so far.')
         self.name,self.tokenizer,self.examples = Path(path).name,load_tokenizer(path),None
         self.home,self.load,self.source = Path('onnx')/self.name,lambda: load_model(path, 'fp32', device='cpu'),self.name
         before,_,after = (chat_prompt(self.tokenizer, '\0') if self.tokenizer.chat_template else '\0').partition('\0')

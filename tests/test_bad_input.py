@@ -90,6 +90,7 @@ cases = [
     ('%optimize', 'name what to optimize'),
     ('%optimize nosuchrun', 'nosuchrun'),
     ('%optimize nomodel', 'config.json'),
+    ('%optimize encoder', 'no language model'),
     ('%optimize nosuchrun --precision int3', 'int3'),
     ('%optimize nosuchrun --precision bf16', 'bf16'),
     ('%optimize nosuchrun --device npu', 'npu'),
