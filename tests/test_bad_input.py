@@ -105,6 +105,8 @@ cases = [
     ('f = lambda a,b,label: a\n%finetune --data pairs.jsonl --task similarity --loss $f', 'returned [4, 256]'),
     ('f = lambda a,b: (a-b).detach().mean()\n%finetune --data pairs.jsonl --task similarity --loss $f', 'nothing can be learned'),
     ('f = lambda a,b: a@b\n%finetune --data pairs.jsonl --task similarity --loss $f', 'fails on'),
+    ('%finetune --task similarity --data pairs.jsonl --label_smoothing_factor 0.1', 'no meaning'),
+    ('%finetune --task similarity --data pairs.jsonl --metrics accuracy', 'cosines'),
     ('%finetune --task similarity', 'two texts'),
     ('%finetune --task similarity --data pairs.jsonl --template "{text1} {text2}"', 'no template'),
     ('%finetune --task similarity --data pairs.jsonl --columns "{prompt: text1}"', 'one text, the other'),
