@@ -131,6 +131,8 @@ cases = [
     ('f = lambda a,b,label: a\n%finetune --data pairs.jsonl --task similarity --loss $f', 'returned [4, 256]'),
     ('f = lambda a,b: (a-b).detach().mean()\n%finetune --data pairs.jsonl --task similarity --loss $f', 'nothing can be learned'),
     ('f = lambda a,b: a@b\n%finetune --data pairs.jsonl --task similarity --loss $f', 'fails on'),
+    ('%finetune --task similarity --data pairs.jsonl --label_smoothing_factor 0.1', 'no meaning'),
+    ('%finetune --task similarity --data pairs.jsonl --metrics accuracy', 'cosines'),
     ('%finetune --task similarity', 'two texts'),
     ('%finetune encoder good.jsonl --task summarization', 'bert is an encoder and cannot be trained for summarization; it can for classification'),
     ('%finetune encoder good.jsonl', 'neither few classes nor entities'),
