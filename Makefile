@@ -54,5 +54,5 @@ clean: ## remove what the other targets made, except .venv
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 1; }
 	@test -x $(BIN)/python || { echo "Making .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv .venv; }
 	@echo "Installing torch" && $(PIP) install --no-deps -c constraints.txt $(PIP_ARGS) torch
-	@echo "Installing slm_magic and its tools (a few minutes)" && $(PIP) install -c constraints.txt -e ".[dev]"
+	@echo "Installing slm_magic and its tools (a few minutes)" && $(PIP) install -c constraints.txt -e ".[dev,metrics,tensorboard]"
 	@touch $@

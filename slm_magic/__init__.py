@@ -3,7 +3,7 @@ __version__ = "0.1.0"
 import sys
 from types import ModuleType
 
-_face = dict(finetune='train', optimize='optimize', evaluate='evaluate', compare='evaluate', Recipe='recipe', RecipeError='options',
+_face = dict(finetune='train', data_report='plan', optimize='optimize', evaluate='evaluate', compare='compare', Recipe='recipe', RecipeError='options',
              Run='run', Bundle='bundle', load_ipython_extension='magics', unload_ipython_extension='magics')
 __all__ = ['__version__', *_face]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from .adapters import add_adapters
 from .decoder import Decoder, size_mb
 from .options import RecipeError, atomic_dir
+from .tuned import dequantized
 
 # %% ../nbs/07_export.ipynb #ea097217
 _all_ = ['add_adapters']
@@ -27,7 +28,7 @@ def merged_copy(
     from peft import PeftModel
     plain = not isinstance(model, PeftModel)
     if plain and not model.training and all(p.dtype == torch.float32 and p.device.type == 'cpu' for p in model.parameters()): return model
-    res = copy.deepcopy(model).cpu().float()
+    res = dequantized(copy.deepcopy(model)).cpu().float()
     try: return (res if plain else res.merge_and_unload()).eval()
     except (AttributeError, NotImplementedError, TypeError, ValueError) as e:
         kind = model.peft_config[model.active_adapter].peft_type.value

@@ -12,6 +12,7 @@ from base64 import b64encode
 from dataclasses import dataclass, field
 from html import escape
 from .curves import curve_svg
+from .licence import licence_words
 
 # %% ../nbs/05_frames.ipynb #48bf0f2f
 @dataclass
@@ -78,7 +79,7 @@ def what(
     i = m.info
     if not i: return ''
     share = 100*i['trainable']/i['total']
-    return f"{i['method']} on {i['model']}, {share:.3g} % of {i['total']:,} parameters trainable, {i['device']} {i['dtype']}, {i['rows']:,} rows + {i['eval_rows']:,} held out"
+    return f"{i['method']} on {i['model']}, {share:.3g} % of {i['total']:,} parameters trainable, {i['device']} {i['dtype']}, {i['rows']:,} rows + {i['eval_rows']:,} held out, {licence_words(i['licence'])}"
 
 def text_summary(
     m:Moment, # what is known

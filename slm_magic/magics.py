@@ -15,7 +15,7 @@ from traitlets.config import Configurable
 from .live import LiveView, place
 from .options import RecipeError, help_text, suggest
 from .train import views
-from .verbs import checked, read, verbs
+from .verbs import meant, verbs
 
 # %% ../nbs/13_magics.ipynb #695743f6
 class SlmMagic(Configurable):
@@ -56,8 +56,11 @@ def call(
     silent = line.rstrip().endswith(';')
     verb,progress = verbs[name],Progress(place(shell))
     try:
-        values = checked(verb, read(verb, line.rstrip().removesuffix(';') if silent else line, body, shell.user_ns))
-        var = values.pop('var', None)
+        verb,values = meant(verb, line.rstrip().removesuffix(';') if silent else line, body, shell.user_ns)
+        var,command = values.pop('var', None),values.get('command')
+        if command is not None:
+            from IPython.display import display
+            display(command)
         if var and not (var.isidentifier() and not var.startswith('__')): raise RecipeError(f"-o names a variable, and {var!r} cannot be one.")
         try: result = verb.call(values, config.runs_dir, progress)
         finally: progress.close()
@@ -68,7 +71,8 @@ def call(
         config.failed = True
         raise
     if var: shell.user_ns[var] = result
-    if type(result).__name__ == 'Run': shell.user_ns['_run'] = result
+    for o in (*getattr(command, 'made', ()), result):
+        if type(o).__name__ == 'Run': shell.user_ns['_run'] = o
     if not silent and name != 'chat': return result
 
 # %% ../nbs/13_magics.ipynb #0444b99b
@@ -88,10 +92,10 @@ def complete(
         if not inner: return first, [o for o in (*verbs, 'doctor') if o.startswith(first)]
         name = inner[1]
         if name not in verbs: return '', []
-    options = verbs[name].options()
+    options,olive = verbs[name].options(),verbs[name].body == 'olive'
     current = before.rpartition('\n')[2] if '\n' in before else first
     word = re.search(r'[^\s=:]*$', current)[0]
-    if '\n' in before and start[1] == '%%': # in the body
+    if '\n' in before and start[1] == '%%' and not olive: # in the body
         key = re.match(r'\s*([\w-]+):\s*\S*$', current)
         if key: return word, [str(c) for o in options.values() if o.name == key[1] for c in values_of(o) if str(c).startswith(word)]
         return word, [f'{o}: ' for o in options if o.startswith(word) and current.strip() == word]
@@ -101,6 +105,7 @@ def complete(
     if flag:
         found = next((o for o in options.values() if flag[1] in (o.name, o.short, *o.aliases)), None)
         if found and values_of(found): return word, [str(c) for c in values_of(found) if str(c).startswith(word)]
+    if current.split()[-2:-1] in ([], [name]) and (fixed := [c for o in options.values() if o.positional for c in o.choices or ()]): return word, [o for o in fixed if o.startswith(word)]
     names = [f'${k}' for k,v in namespace.items() if not k.startswith('_') and type(v).__name__ in ('Run', 'Bundle', 'DataFrame', 'Dataset', 'list')]
     return word, [o for o in [*names, *runs] if word and o.startswith(word)] if word else [*names, *runs]
 

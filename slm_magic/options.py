@@ -35,6 +35,7 @@ def opt(
     short:str=None,        # one-letter flag, as in `-e`
     aliases:tuple=(),      # other names people know it by
     choices:tuple=None,    # closed set of values
+    spellings:dict=None,   # other words for some of these values
     least=None,            # smallest allowed value
     above=None,            # the value must be greater than this
     most=None,             # largest allowed value
@@ -42,7 +43,7 @@ def opt(
     command:bool=False,    # says how to run, and is not part of a saved recipe
 ):
     "A dataclass field that knows how to be typed, completed, checked and explained."
-    meta = dict(help=help, group=group, short=short, aliases=tuple(aliases), choices=choices, least=least, above=above,
+    meta = dict(help=help, group=group, short=short, aliases=tuple(aliases), choices=choices, spellings=spellings, least=least, above=above,
                 most=most, positional=positional, command=command)
     if isinstance(default, (list, dict)): return field(default_factory=lambda: type(default)(default), metadata=meta)
     return field(default=default, metadata=meta)
@@ -59,6 +60,7 @@ class Option:
     short:str = None
     aliases:tuple = ()
     choices:tuple = None
+    spellings:dict = None
     least:float = None
     above:float = None
     most:float = None
@@ -91,7 +93,7 @@ def _convert(kind, value):
         if name in kind:
             try: return _number(value, whole)
             except (TypeError, ValueError, OverflowError):
-                if 'str' not in kind and 'float' not in kind.replace(name, ''): raise ValueError
+                if not any(o in kind.replace(name, '') for o in ('str', 'float', 'list')): raise ValueError
     if 'dict' in kind or 'list' in kind:
         if isinstance(value, str):
             if value.strip()[:1] in '[{': value = read_yaml(value)
@@ -115,6 +117,7 @@ def coerce(
     except ValueError:
         noun = ' or '.join(v for k,v in nouns.items() if k in o.type)
         raise RecipeError(f'{o.name} must be {noun}, not {str(value)[:60]!r}{at}.') from None
+    if o.spellings: res = o.spellings.get(str(res).lower(), res)
     if o.choices and res not in o.choices:
         raise RecipeError(f"{o.name} cannot be {str(res)[:60]!r}{at}; choose one of: {', '.join(map(str, o.choices))}.{suggest(res, o.choices)}")
     for limit,bad,say in ((o.least, lambda a,b: not a>=b, 'at least'), (o.above, lambda a,b: not a>b, 'above'), (o.most, lambda a,b: not a<=b, 'at most')):

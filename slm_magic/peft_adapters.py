@@ -13,7 +13,8 @@ from pathlib import Path
 from .model import find_model, load_tokenizer
 from .options import RecipeError, suggest
 from .run import Run
-from .template import chat_prompt, encode_prompt, end_of_turn
+from .chat import chat_prompt
+from .template import encode_prompt, end_of_turn
 
 # %% ../nbs/07c_peft_adapters.ipynb #8b073298
 def prompt_of(tokenizer) -> dict:

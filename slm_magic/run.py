@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Listener', 'PrintListener', 'interrupt_guard', 'environment', 'data_hash', 'RunFolder', 'read_lines', 'Run',
-           'draw_run', 'load_eval', 'load_tuned', 'create_run', 'write_lines', 'set_status']
+           'draw_run', 'load_eval', 'load_tuned', 'load_base', 'create_run', 'write_lines', 'set_status']
 
 # %% ../nbs/04_run.ipynb #745d28c6
 import hashlib, json, os, platform, signal, subprocess, threading, time
@@ -14,11 +14,14 @@ from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 import yaml
-from .data import Data, Examples
+from .data import Data, DataReport, Examples
+from .methods import METHODS
 from .model import find_model, load_model, load_tokenizer, quiet
 from .options import RecipeError, atomic_dir, atomic_write
 from .recipe import Recipe
-from .scoring import answers
+from .predict import embed, predict
+from .template import Turns
+from .tuned import load_adapter
 
 # %% ../nbs/04_run.ipynb #5eef484b
 class Listener:
@@ -97,6 +100,8 @@ class RunFolder:
     status = property(lambda self: self.state['status'])
     facts = property(lambda self: self._once('facts', lambda: self._read('data.json')))
     labels = property(lambda self: self.facts['labels'])
+    report = property(lambda self: self._once('report', lambda: DataReport(**self._read('data_report.json'))))
+    head = property(lambda self: self.facts.get('head', 'causal'))
     recipe = property(lambda self: self._once('recipe', lambda: Recipe.make(body=yaml.safe_load((self.path/'recipe.yaml').read_text(encoding='utf-8')))))
 
     @property
@@ -153,10 +158,21 @@ class Run(RunFolder):
         return parts['prefix'] + text + parts['suffix']
 
     def generate(self, prompts, max_new_tokens:int=64, raw:bool=False):
-        "Greedy answers to a prompt or a list of prompts; `raw=True` passes the text on as it is."
+        "Answers to a prompt or a list of prompts: greedy text, the class, or the entities as JSON; `raw=True` passes the text on as it is."
+        if self.head == 'embedding': raise RecipeError(f'{self.id} gives vectors, not answers: use .embed(texts) or .similarity(one, other).')
         many = [prompts] if isinstance(prompts, str) else list(prompts)
-        res = answers(self.model, self.tokenizer, many if raw else [self.prompt(o) for o in many], max_new_tokens)
+        res = predict(self.model, self.tokenizer, many if raw else [self.prompt(o) for o in many], self.head, max_new_tokens=max_new_tokens, max_length=self.facts['max_length'])
         return res[0] if isinstance(prompts, str) else res
+
+    def embed(self, texts):
+        "Vectors of a list of texts, as an array [texts, width]; each vector has length 1."
+        if self.head != 'embedding': raise RecipeError(f'{self.id} was not trained for vectors; train with task: similarity.')
+        return embed(self.model, self.tokenizer, [texts] if isinstance(texts, str) else list(texts), self.facts['max_length'])
+
+    def similarity(self, one, other):
+        "The cosine of two texts, or of each text of a list with its partner in the other."
+        res = (self.embed(one)*self.embed(other)).sum(1)
+        return float(res[0]) if isinstance(one, str) and isinstance(other, str) else res
 
     def plot(self):
         "The loss curves, as a matplotlib figure."
@@ -191,8 +207,9 @@ def load_eval(
     run:Run, # any run
 ) -> Examples:
     "The held-out rows of a run, as it was scored on them."
-    pairs = [(o['prompt'], o['completion']) for o in read_lines(run.path/'eval.jsonl')]
-    return Examples.of(run.tokenizer, pairs, max_length=run.facts['max_length'], train_on=run.recipe.train_on)
+    lines = read_lines(run.path/'eval.jsonl')
+    pairs,rows = [(Turns(o['prompt'], o.get('learned', ())), o['completion']) for o in lines],[o.get('row') or {} for o in lines]
+    return Examples.of(run.tokenizer, pairs, rows, max_length=run.facts['max_length'], train_on=run.recipe.train_on, head=run.head, classes=run.labels)
 
 @quiet()
 def load_tuned(
@@ -200,11 +217,17 @@ def load_tuned(
 ):
     "The tuned model of a finished or stopped run."
     whole,adapter = run.path/'model',run.path/'adapter'
-    precision = run.recipe.precision
-    if whole.is_dir(): return load_model(str(whole), precision, run.recipe.trust_remote_code)
+    if whole.is_dir(): return load_base(run, whole)
     if not adapter.is_dir(): raise RecipeError(f'the run {run.id} ({run.status}) has no adapter yet; resume it with --resume {run.id}.')
-    from peft import PeftModel
-    return PeftModel.from_pretrained(load_model(run.base_model_path, precision, run.recipe.trust_remote_code), str(adapter)).eval()
+    return load_adapter(load_base(run), adapter)
+
+def load_base(
+    run:Run,   # any run
+    path=None, # another model of the same kind; default: the one the run started from
+):
+    "The model of a run before training, new layers included."
+    r = run.recipe
+    return load_model(str(path or run.base_model_path), r.precision, r.trust_remote_code, head=run.head, labels=run.labels, seed=r.seed, quantize=METHODS[r.method].quantized)
 
 # %% ../nbs/04_run.ipynb #e4acf15b
 def create_run(
@@ -213,19 +236,19 @@ def create_run(
     path:Path,       # from `new_path`
 ) -> Run:
     "Write a new run folder and open it."
-    from slm_magic.rows import load_rows
-    kept = dict(labels=data.labels, how=data.how, notes=data.notes, rows=len(data.train), eval_rows=len(data.eval), prompt=data.prompt, max_length=data.max_length)
+    kept = dict(head=data.head, labels=data.labels, how=data.how, notes=data.notes, rows=len(data.train), eval_rows=len(data.eval), prompt=data.prompt, max_length=data.max_length, alike=data.alike)
     saved = recipe.to_dict()
     with atomic_dir(path) as tmp:
-        for key,name in dict(data='data.jsonl', eval='eval_source.jsonl').items():
-            source = getattr(recipe, key)
-            if source is None or type(source) in (str, int, float): continue
-            write_lines(tmp/name, load_rows(source))
-            saved[key] = str(path/name)
+        for key,rows in data.keep.items():
+            name = dict(data='data.jsonl', eval='eval_source.jsonl')[key]
+            if rows: write_lines(tmp/name, rows)
+            saved[key] = str(path/name) if rows else 0
+        if 'data' in data.keep: saved |= dict(train_split=None, eval_split=None) # the rows kept are that part already
         atomic_write(tmp/'recipe.yaml', yaml.safe_dump(saved, sort_keys=False, allow_unicode=True))
         atomic_write(tmp/'env.json', json.dumps(environment(data), indent=1))
         atomic_write(tmp/'data.json', json.dumps(kept, indent=1, ensure_ascii=False))
-        write_lines(tmp/'eval.jsonl', [dict(prompt=p, completion=c) for p,c in zip(data.eval.prompts, data.eval.completions)])
+        atomic_write(tmp/'data_report.json', json.dumps(data.report.to_dict(), ensure_ascii=False))
+        write_lines(tmp/'eval.jsonl', [dict(prompt=p, completion=c, row=r) | (dict(learned=p.learned) if getattr(p, 'learned', None) else {}) for p,c,r in zip(data.eval.prompts, data.eval.completions, data.eval.rows)])
         atomic_write(tmp/'metrics.jsonl', '')
         atomic_write(tmp/'status.json', json.dumps(dict(status='running', pid=os.getpid(), started=time.time())))
     return Run(path)

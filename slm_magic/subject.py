@@ -12,6 +12,7 @@ from pathlib import Path
 from .decoder import Decoder
 from .evaluate import open_run
 from .export import Export, export_onnx, merged_copy
+from .methods import METHODS
 from .model import find_model, load_config, load_model, load_tokenizer
 from .options import RecipeError
 from .peft_adapters import Adapter, attach, check_merge, find_adapter, prompt_of, stop_tokens
@@ -19,6 +20,7 @@ from .prove import distance, genai_tokens, greedy_tokens, onnx_logits, onnx_text
 from .quantize import hessians
 from .recipe import tiny_model
 from .run import Run
+from .tuned import dequantized
 
 # %% ../nbs/07d_subject.ipynb #54ebd508
 @dataclass
@@ -38,7 +40,7 @@ class Subject:
         "Load the model; fp32 on the CPU, leaving the one of a run as it is."
         import torch
         self.model = self.load()
-        if any(p.dtype != torch.float32 or p.device.type != 'cpu' for p in self.model.parameters()): self.model = copy.deepcopy(self.model).float().cpu()
+        if any(p.dtype != torch.float32 or p.device.type != 'cpu' for p in self.model.parameters()): self.model = dequantized(copy.deepcopy(self.model)).float().cpu()
         self.merged,self.vocabulary = merged_copy(self.model),self.model.config.vocab_size
 
     def rows(self):
@@ -142,6 +144,8 @@ def find_subject(
     if adapter_path is not None or not adapters and isinstance(thing, (str, Path)) and (Path(thing)/'adapter_config.json').exists():
         return adapter_subject(thing if adapter_path is not None else None, find_adapter(thing if adapter_path is None else adapter_path, runs_dir), runs_dir)
     if isinstance(run, Run) and not adapters:
+        if run.head != 'causal': raise RecipeError(f"the run {run.id} trained a head of the kind {run.head}; only language models can be optimized so far. It can be used as it is: {'run.embed(texts)' if run.head == 'embedding' else f'%chat {run.id}'}.")
+        if not METHODS[run.recipe.method].merges: raise RecipeError(f'the run {run.id} used method: {run.recipe.method}, which cannot become part of the weights; for ONNX train with method: lora.')
         if not (run.path/'adapter').is_dir() and not (run.path/'model').is_dir(): raise RecipeError(f'the run {run.id} ({run.status}) has no adapter yet; resume it with --resume {run.id}.')
         return Subject(run.id, f'run {run.id} ({run.recipe.method})', run.path/'onnx', run.tokenizer, run.facts['prompt'], lambda: run.model, run.eval_examples)
     if not adapters and not isinstance(thing, (str, Path)): raise RecipeError('name what to optimize: a run, its folder, the folder of a model or of an adapter, or an ONNX folder.')

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['verbs', 'FinetuneOptions', 'OptimizeOptions', 'EvaluateOptions', 'ChatOptions', 'CompareOptions', 'RunsOptions',
            'call_finetune', 'call_optimize', 'call_evaluate', 'call_compare', 'maybe_bundle', 'call_chat', 'call_runs',
-           'Verb', 'finetune_options', 'read', 'checked']
+           'call_olive', 'Verb', 'finetune_options', 'olive_options', 'read', 'checked', 'olive_command', 'meant']
 
 # %% ../nbs/11_verbs.ipynb #574662ee
 from dataclasses import dataclass
 from pathlib import Path
+from .olive_names import as_options, commands, words_of
 from .options import Option, RecipeError, coerce, find, opt, options_of, parse_line, read_yaml, suggest
 from .recipe import is_jsonl, parse_cell, recipe_options
 
@@ -17,6 +18,7 @@ from .recipe import is_jsonl, parse_cell, recipe_options
 @dataclass
 class FinetuneOptions:
     "What `finetune` takes beside a recipe."
+    lr_find:bool = opt(False, 'do not train: find a learning rate by a range test', command=True)
     resume:'bool|str' = opt(None, 'go on with a run: its name, or nothing for the last unfinished one', command=True)
     var:str = opt(None, 'variable to put the result into', short='o', command=True)
 
@@ -39,6 +41,7 @@ class EvaluateOptions:
     "What `evaluate` takes."
     model:object = opt(None, 'what to evaluate: $run, a run\'s name, or a model', positional=True, aliases=('run', 'm'))
     data:object = opt(None, 'rows: a file, a Hub id, or $variable; default: the rows the run held out', positional=True)
+    metrics:object = opt(None, 'what to measure: names with commas, $function, or a $list of both; default: by task')
     n_answers:int = opt(200, 'rows to generate answers for; 0 for none', least=0)
     template:str = opt(None, 'text with {column} holes, for a model without a run')
     columns:dict = opt(None, 'which columns play which part, for a model without a run')
@@ -62,6 +65,9 @@ class CompareOptions:
     fourth:object = opt(None, 'another', positional=True)
     data:object = opt(None, 'rows to compare on; default: those the first run held out')
     n_answers:int = opt(50, 'rows to generate answers for', least=0)
+    rate:bool = opt(False, 'rate the answers of two, without knowing whose they are')
+    prompts:object = opt(None, 'what to ask for a rating: $list of text; default: prompts of the data')
+    n:int = opt(10, 'prompts to rate', least=1)
     var:str = opt(None, 'variable to put the result into', short='o', command=True)
 
 @dataclass
@@ -77,8 +83,10 @@ def call_finetune(values, runs_dir, tell):
     from slm_magic.train import finetune
     resume = values.pop('resume', None)
     if resume:
-        if values: raise RecipeError(f"a resumed run keeps its recipe; leave out {', '.join(values)}, or start a new run without --resume.")
-        return finetune(resume=resume, runs_dir=runs_dir)
+        return finetune(resume=resume, runs_dir=runs_dir, **values)
+    if values.pop('lr_find', None):
+        from slm_magic.lr_find import lr_find
+        return lr_find(recipe=Recipe.make(line=values), on_progress=tell)
     return finetune(recipe=Recipe.make(line=values), runs_dir=runs_dir)
 
 def call_optimize(values, runs_dir, tell):
@@ -89,14 +97,12 @@ def call_optimize(values, runs_dir, tell):
 def call_evaluate(values, runs_dir, tell):
     from slm_magic.evaluate import evaluate
     if values.get('model') is None: raise RecipeError('name what to evaluate: %evaluate $run, the name of a run, or a model folder.')
-    tell('scoring', 0.)
-    return evaluate(values.pop('model'), **values, runs_dir=runs_dir)
+    return evaluate(values.pop('model'), **values, runs_dir=runs_dir, on_progress=tell)
 
 def call_compare(values, runs_dir, tell):
-    from slm_magic.evaluate import compare
+    from slm_magic.compare import compare
     things = [values.pop(k, None) for k in ('first', 'second', 'third', 'fourth')]
-    tell('comparing', 0.)
-    return compare(*[o for o in map(maybe_bundle, things) if o is not None], **values, runs_dir=runs_dir)
+    return compare(*[o for o in map(maybe_bundle, things) if o is not None], **values, runs_dir=runs_dir, on_progress=tell)
 
 def maybe_bundle(thing):
     "A bundle where `thing` is the folder of one."
@@ -139,6 +145,8 @@ def call_runs(values, runs_dir, tell):
     return pd.DataFrame([dict(run=o.id, status=o.status, method=o.recipe.method, step=(o.rows or [{}])[-1].get('step'), **{k: (o.best or {}).get(k) for k in ('eval_loss',)}, path=str(o.path)) for o in runs],
                         columns=['run', 'status', 'method', 'step', 'eval_loss', 'path']).set_index('run')
 
+def call_olive(values, runs_dir, tell): return values['command'].run(runs_dir, tell)
+
 # %% ../nbs/11_verbs.ipynb #6b0ab566
 @dataclass(frozen=True)
 class Verb:
@@ -147,18 +155,24 @@ class Verb:
     usage:str
     schema:object  # gives the options, by name
     call:object    # takes values, folder of runs, progress
-    body:str='yaml'# recipe, yaml, data or text
+    body:str='yaml'# recipe, yaml, data, text or olive
     def options(self) -> dict[str, Option]: return self.schema()
 
 def finetune_options(): return {**recipe_options(), **options_of(FinetuneOptions)}
+
+def olive_options():
+    "The commands of Olive, and the options of all of them."
+    first = Option('command', 'object', None, 'what to do', positional=True, choices=tuple(k for k,o in commands().items() if o.verb))
+    return dict(command=first) | {k: o for name in first.choices for k,o in as_options(words_of(name)).items()}
 
 verbs = {o.name: o for o in (
     Verb('finetune', '%[%]finetune [MODEL] [DATA] [options]: fine-tune a language model; the body is YAML, or the data as JSON lines', finetune_options, call_finetune, 'recipe'),
     Verb('optimize', '%[%]optimize RUN [options]: a fast ONNX folder, proven to behave like the trained model', lambda: options_of(OptimizeOptions), call_optimize),
     Verb('evaluate', '%[%]evaluate RUN [DATA] [options]: scores on held-out rows, before and after; the body is data as JSON lines', lambda: options_of(EvaluateOptions), call_evaluate, 'data'),
     Verb('chat', '%[%]chat MODEL "PROMPT" [options]: ask a run or an optimized model; the body is the prompt', lambda: options_of(ChatOptions), call_chat, 'text'),
-    Verb('compare', '%[%]compare RUN [OTHER …] [options]: several models on the same rows', lambda: options_of(CompareOptions), call_compare, 'data'),
-    Verb('runs', '%runs [list|show|stop] [RUN]: the runs here', lambda: options_of(RunsOptions), call_runs))}
+    Verb('compare', '%[%]compare RUN [OTHER …] [options]: several models on the same rows, by scores or by --rate', lambda: options_of(CompareOptions), call_compare, 'data'),
+    Verb('runs', '%runs [list|show|stop] [RUN]: the runs here', lambda: options_of(RunsOptions), call_runs),
+    Verb('olive', '%[%]olive COMMAND [options of Olive]: what a command of Olive means, with each correction; the body is its YAML, or commands', olive_options, call_olive, 'olive'))}
 
 def read(
     verb:Verb,           # what is called
@@ -170,6 +184,7 @@ def read(
     options = verb.options()
     if body is not None and not body.strip():
         raise RecipeError(f'the body of %%{verb.name} is empty; write below the line, or use %{verb.name}.')
+    if verb.body == 'olive': return dict(command=olive_command(line + '\n' + (body or ''), namespace))
     if verb.body == 'text' and body is not None:
         given = parse_line(options, line, namespace)
         if 'prompt' in given: raise RecipeError('the prompt is given twice, on the line and in the body; keep one.')
@@ -186,3 +201,26 @@ def checked(
     "Values of the right types; `RecipeError` says which one is not."
     options = verb.options()
     return {k: coerce(options[k], v) for k,v in values.items() if v is not None}
+
+# %% ../nbs/11_verbs.ipynb #25adf5a8
+def olive_command(text, namespace):
+    "A command of Olive; what it leaves out is that of the notebook's last run."
+    from slm_magic.olive import from_olive
+    last = (namespace or {}).get('_run')
+    return from_olive(text, last if type(last).__name__ == 'Run' else None, namespace)
+
+def meant(
+    verb:Verb,           # what is called
+    line:str,            # what follows its name
+    body:str=None,       # the cell below
+    namespace:dict=None, # the notebook's variables
+) -> tuple[Verb, dict]:  # the verb to call, and its values, checked
+    "What a magic is to do."
+    from slm_magic.olive import is_olive
+    if verb.name != 'finetune' or not is_olive(body): return verb, checked(verb, read(verb, line, body, namespace))
+    given = checked(verb, parse_line(verb.options(), line, namespace))
+    command = olive_command(body, namespace)
+    var,resume = given.pop('var', None),given.pop('resume', None)
+    if resume: raise RecipeError("a resumed run keeps its recipe; leave out the body, or start a new run without --resume.")
+    command.values |= given
+    return verbs['olive'], dict(command=command, var=var)

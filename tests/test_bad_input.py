@@ -10,7 +10,9 @@ good = '{"prompt": "a", "completion": "b"}\n'*20
 def files(folder):
     "Files that cases name"
     for name,text in {'empty.jsonl': '', 'bad.jsonl': good + '{"prompt": "a", \n', 'blank.jsonl': '{"prompt": "a", "completion": " "}\n'*20, 'good.jsonl': good, 'odd.xyz': 'x',
-                      'two.csv': 'a,b,c\n1,2,3\n', 'list.json': '[1, 2]', 'notdict.jsonl': '[1]\n'}.items(): (folder/name).write_text(text)
+                      'two.csv': 'a,b,c\n1,2,3\n', 'list.json': '[1, 2]', 'notdict.jsonl': '[1]\n', 'bad.jsonl.gz': 'x', 'pairs.jsonl': '{"text1": "a", "text2": "b", "label": 1}\n{"text1": "c", "text2": "d", "label": 0}\n'*10,
+                      'both.jsonl': '{"prompt": "a", "completion": "b", "question": "c", "answer": "d"}\n'*20}.items(): (folder/name).write_text(text)
+    (folder/'latin.csv').write_bytes('prompt,completion\né,b\n'.encode('latin-1'))
     for name,config in dict(lora=dict(peft_type='LORA', base_model_name_or_path='org/base'), other=dict(peft_type='LORA', base_model_name_or_path='org/other'), dora=dict(peft_type='LORA', use_dora=True),
                             prompts=dict(peft_type='PROMPT_TUNING'), noweights=dict(peft_type='LORA')).items():
         (folder/name).mkdir()
@@ -33,6 +35,21 @@ cases = [
     ('%finetune --data two.csv', 'columns'),
     ('%finetune --data list.json', 'list.json'),
     ('%finetune --data notdict.jsonl', 'line 1'),
+    ('%finetune --data latin.csv', 'looks like latin-1'),
+    ('%finetune --data bad.jsonl.gz', 'bad.jsonl.gz'),
+    ('%finetune --data *.tsv', 'no file matches'),
+    ('%finetune --data both.jsonl', 'question → answer'),
+    ('%finetune --data nobody/nothing', 'Hub'),
+    ('%finetune --data good.jsonl --train_split test', "no split 'test'"),
+    ('%finetune --data good.jsonl --train_split train[5', 'cannot read the split'),
+    ('%finetune --data good.jsonl --eval_split train[90:]', 'empty'),
+    ('%finetune --data good.jsonl --eval_split train[:9]', 'also occurs in the held-out data'),
+    ('%finetune --data good.jsonl --eval 0.2 --eval_split train[:9]', 'given twice'),
+    ('%finetune --data good.jsonl --augment shout', 'augment must be a function'),
+    ('def broken(row): return row["no"]\nget_ipython().run_line_magic("finetune", "--data good.jsonl --augment $broken")', 'augment fails on row 1: KeyError'),
+    ('%%finetune\n{"messages": [{"role": "user", "content": "a"}]}', 'row 1: the conversation has no turn of the assistant'),
+    ('%%finetune\n{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n{"messages": []}', 'row 2: the conversation'),
+    ('%%finetune\n{"conversations": [{"from": "human", "value": "a"}, {"from": "gtp", "value": "b"}]}', "Did you mean 'gpt'"),
     ('%finetune --data good.jsonl --template "{prompt} {anwser}"', 'anwser'),
     ('%finetune --data good.jsonl --template "{prompt.__class__} {completion}"', 'prompt.__class__'),
     ('%finetune --data good.jsonl --template "no holes"', 'column'),
@@ -86,10 +103,67 @@ cases = [
     ('%optimize nomodel/model --adapter_path nowhere', 'nowhere'),
     ('%optimize brokenonnx', 'cannot be read'),
     ('%evaluate nosuchrun', 'nosuchrun'),
+    ('%evaluate nosuchrun --metrics acuracy', "Did you mean 'accuracy'"),
+    ('%evaluate nosuchrun --metrics accuracy,$cost', 'one list'),
+    ('%evaluate nosuchrun --metrics 7', "unknown metric '7'"),
     ('%chat', 'name whom to ask'),
     ('%compare', 'two things'),
+    ('%compare a b c --rate', 'pairs'),
+    ('%compare a b --rate --n 0', 'at least 1'),
+    ('%compare a b --prompts x', '--rate'),
+    ('%compare a b --rate', '--data'),
+    ('%compare nosuchrun b --rate --prompts " "', 'list of text'),
     ('%runs stop nosuchrun', 'nosuchrun'),
-    ('%slm finetun', "Did you mean 'finetune'")]
+    ('%finetune --data good.jsonl --loss focal', 'loss: $name'),
+    ('f = 3\n%finetune --data good.jsonl --loss $f', 'no function'),
+    ('class Mine: pass\n%finetune --data good.jsonl --loss $Mine', 'a class'),
+    ('f = lambda a: a.mean()**2\n%finetune --data pairs.jsonl --task similarity --loss $f', 'must take (output1, output2'),
+    ('f = lambda a,b: a\n%finetune --data good.jsonl --loss $f', 'returned [4'),
+    ('f = lambda a,b,label: a\n%finetune --data pairs.jsonl --task similarity --loss $f', 'returned [4, 256]'),
+    ('f = lambda a,b: (a-b).detach().mean()\n%finetune --data pairs.jsonl --task similarity --loss $f', 'nothing can be learned'),
+    ('f = lambda a,b: a@b\n%finetune --data pairs.jsonl --task similarity --loss $f', 'fails on'),
+    ('%finetune --task similarity', 'two texts'),
+    ('%finetune --task similarity --data pairs.jsonl --template "{text1} {text2}"', 'no template'),
+    ('%finetune --task similarity --data pairs.jsonl --columns "{prompt: text1}"', 'one text, the other'),
+    ('%finetune --task similarity --data pairs.jsonl --columns "{prompt: [text1, txt2]}"', "Did you mean 'text2'"),
+    ('%finetune --task similarity --data pairs.jsonl --columns "{prompt: [text1, label], completion: text2}"', 'not a number'),
+    ('%finetune --task similarity --data pairs.jsonl --columns "{prompt: [text1, text2]}" --batch_size 1', 'at least 2'),
+    ('%%finetune --task similarity --data pairs.jsonl\nsamples: [one, two]', 'pairs'),
+    ('%slm finetun', "Did you mean 'finetune'"),
+    ('%olive', 'write a command of Olive'),
+    ('%%olive\n', 'empty'),
+    ('%olive finetun', "Did you mean 'finetune'"),
+    ('%olive --method lora', 'name the command'),
+    ('%olive finetune --text_tempalte x', "Did you mean 'text_template'"),
+    ('%olive finetune --max_steps', 'needs a value'),
+    ('%olive finetune --text_template "unclosed', 'quote'),
+    ('%olive finetune loose', 'too many'),
+    ('%olive finetune --method loar', "Did you mean 'lora'"),
+    ('%olive finetune --data_name json', 'data_files'),
+    ('%olive finetune --data_name $nothing', "no variable 'nothing'"),
+    ('%olive finetune --data_name a/b --train_subset en', 'load_dataset'),
+    ('%olive finetune --data_files missing.jsonl', 'missing.jsonl'),
+    ('%olive finetune --max_samples 5 --train_split train[:10%]', 'max_samples'),
+    ('%olive finetune --model_script m.py', 'model_script'),
+    ('%olive benchmark -m x --tasks y', '%evaluate'),
+    ('%olive run', 'run --config'),
+    ('%olive run --config missing.yaml', 'missing.yaml'),
+    ('%olive run --config afile', 'mapping'),
+    ('%olive auto-opt', 'name what to optimize'),
+    ('%olive auto-opt -m m --provider CPUExecution', 'choose one of'),
+    ('%olive auto-opt -m m --device gpu', 'gpu'),
+    ('%olive auto-opt -m no/ft/model -a no/ft/adapter', 'no/ft'),
+    ('%olive generate-adapter', 'adapter_paths'),
+    ('%olive convert-adapters -a nosuch -o x', 'nosuch'),
+    ('%olive convert-adapters -a nosuch -o x --adapter_format pt', 'safetensors'),
+    ('%%olive\nolive finetune --max_steps 2\nolive finetune --max_steps many', 'whole number'),
+    ('%%olive\npasses: {l: {type: LoRAA}}', "Did you mean 'lora'"),
+    ('%%olive\npasses: {l: {type: QNNConversion}}', 'no counterpart'),
+    ('%%olive\npasses: {l: {type: LoRA, lora_alfa: 3}}', "Did you mean 'lora_alpha'"),
+    ('%%olive\ninput_modle: {model_path: x}', 'input_modle'),
+    ('%%olive\ndata_configs: [{name: a, load_dataset_config: {data_flies: x}}]\npasses: {l: {type: LoRA}}', "Did you mean 'data_files'"),
+    ('%%olive\nsearch_space: {learning_rate: {type: float, low: 3, high: 1}}', 'low below high'),
+    ('%%finetune -n x\npasses: 3', 'mapping')]
 
 @pytest.fixture
 def shell(tmp_path, monkeypatch):
@@ -104,8 +178,8 @@ def shell(tmp_path, monkeypatch):
 def test_bad_input(shell, cell, words, monkeypatch, capsys):
     "Exactly UsageError (a subclass would be printed with a traceback), of at most three lines, with the words that help"
     def loaded(*args, **kwargs): pytest.fail('a model was loaded')
-    from transformers import AutoModelForCausalLM
-    monkeypatch.setattr(AutoModelForCausalLM, 'from_pretrained', loaded)
+    from transformers import AutoModel, AutoModelForCausalLM
+    for o in AutoModel, AutoModelForCausalLM: monkeypatch.setattr(o, 'from_pretrained', loaded)
     before = sorted(Path().rglob('*'))
     error = shell.run_cell(cell).error_in_exec
     assert type(error) is UsageError, repr(error)

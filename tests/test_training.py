@@ -1,0 +1,197 @@
+"Training is exact: accumulated batches, resumed runs, the arguments of transformers, and what is written down."
+import dataclasses, json, math, os, signal, subprocess, sys, time
+from pathlib import Path
+import pytest, torch
+from slm_magic import Recipe, RecipeError, Run, finetune
+from slm_magic.arguments import left_out, refused, renamed, switches
+from slm_magic.model import apply_method, load_model
+from slm_magic.plan import fit_memory, make_plan, training_arguments
+from slm_magic.run import create_run, read_lines
+from slm_magic.steps import make_trainer
+
+uneven = [dict(prompt=' '.join(['word']*(1+7*(i%5)**2)), completion=' '.join(['yes no maybe']*(1+i%3*4))) for i in range(24)]
+
+def losses(run, *keys): return [[o.get(k) for k in ('step', *keys)] for o in run.rows if 'loss' in o]
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+@pytest.mark.parametrize('rows', [24, 19], ids=['whole', 'last batch incomplete'])
+def test_accumulation_is_exact(here, rows):
+    "2 rows × 4 accumulated and 8 rows at once: the same losses, gradient norms and weights, though rows differ in length"
+    def run(batch, accumulate):
+        return finetune(data=uneven[:rows], eval=0, r=4, num_train_epochs=2, per_device_train_batch_size=batch, gradient_accumulation_steps=accumulate, max_grad_norm=0, logging_steps=1, samples=0,
+                        optim='sgd', learning_rate=.05, precision='fp32', train_sampling_strategy='sequential', name=f'b{batch}', listeners=[])
+    a,b = run(8, 1),run(2, 4)
+    assert len(losses(a)) == 2*math.ceil(rows/8)
+    assert torch.allclose(torch.tensor(losses(a, 'loss')), torch.tensor(losses(b, 'loss')), rtol=1e-5)
+    for (n,p),(_,q) in zip(a.model.named_parameters(), b.model.named_parameters()): assert torch.allclose(p, q, rtol=1e-4, atol=1e-6), n
+
+script = '''
+import os, signal, sys
+from slm_magic import finetune
+from slm_magic.run import Listener
+class Kill(Listener):
+    def on_step(self, run, step):
+        if step == int(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)
+if __name__ == '__main__':
+    more = dict(max_steps=9, eval_steps=3, logging_steps=1, save_steps=2, samples=1, name='killed', per_device_train_batch_size=4, gradient_accumulation_steps=2, lora_dropout=.1, precision='fp32')
+    finetune(resume=sys.argv[2] if len(sys.argv) > 2 else None, listeners=[Kill()], **({} if len(sys.argv) > 2 else more))
+'''
+
+def test_killed_and_resumed(here):
+    "SIGKILL at two steps, resumed each time: the rows are those of a run that was never killed, with dropout and accumulation"
+    (here/'script.py').write_text(script)
+    def train(*args): return subprocess.run([sys.executable, 'script.py', *args], cwd=here, capture_output=True, text=True, timeout=300)
+    for args in ('5',), ('8', 'killed'): assert train(*args).returncode == -signal.SIGKILL
+    assert Run.load('runs/killed').status == 'running'
+    last = train('99', 'killed')
+    assert last.returncode == 0, last.stderr[-2000:]
+    killed = Run.load('runs/killed')
+    whole = train('99')
+    assert whole.returncode == 0, whole.stderr[-2000:]
+    straight = Run.load('runs/killed-2')
+    keys = 'loss', 'learning_rate', 'grad_norm'
+    assert killed.status == straight.status == 'done' and losses(killed, *keys) == losses(straight, *keys) and len(losses(killed)) == 9
+    evals = [[(o['step'], o['eval_loss']) for o in r.rows if 'eval_loss' in o] for r in (killed, straight)]
+    assert evals[0] == evals[1] and (killed.path/'adapter'/'adapter_model.safetensors').read_bytes() == (straight.path/'adapter'/'adapter_model.safetensors').read_bytes()
+
+def test_killed_while_saving(here):
+    "A checkpoint that was being written is not there, the one before it is whole"
+    (here/'script.py').write_text(script.replace('class Kill', 'import slm_magic.steps as steps\nold = steps.sync\ndef sync(folder):\n    if "000004" in str(folder): os.kill(os.getpid(), signal.SIGKILL)\n    old(folder)\nsteps.sync = sync\nclass Kill'))
+    assert subprocess.run([sys.executable, 'script.py', '99'], cwd=here, capture_output=True, timeout=300).returncode == -signal.SIGKILL
+    run = Run.load('runs/killed')
+    assert sorted(o.name for o in (run.path/'checkpoints').iterdir() if o.name[0] != '.') == ['step-000002', 'step-000003']
+    (here/'script.py').write_text(script)
+    res = subprocess.run([sys.executable, 'script.py', '99', 'killed'], cwd=here, capture_output=True, text=True, timeout=300)
+    assert res.returncode == 0 and run.status == 'done', res.stderr[-2000:]
+
+def other(f):
+    "A value of a field that is not its default"
+    kinds = {'local_rank': 1, 'optim': 'adafactor', 'lr_scheduler_type': 'linear', 'eval_strategy': 'epoch', 'save_strategy': 'epoch', 'logging_strategy': 'epoch', 'warmup_steps': 3, 'debug': 'underflow_overflow', 'report_to': 'tensorboard',
+             'torch_compile_backend': 'eager', 'torch_compile_mode': 'default', 'train_sampling_strategy': 'group_by_length', 'neftune_noise_alpha': 5., 'use_cpu': True, 'optim_args': 'a=1', 'accelerator_config': {'split_batches': False}, 'include_num_input_tokens_seen': 'all',
+             'lr_scheduler_kwargs': {'num_cycles': 1}, 'gradient_checkpointing_kwargs': {'use_reentrant': False}, 'dataloader_prefetch_factor': 2, 'optim_target_modules': ['q_proj'], 'liger_kernel_config': {'rope': False}, 'log_level': 'error', 'log_level_replica': 'error', 'ddp_backend': 'gloo'}
+    if f.name in kinds: return kinds[f.name]
+    d = f.default if f.default is not dataclasses.MISSING else None
+    return not d if isinstance(d, bool) else d+1 if isinstance(d, (int, float)) else 'x' if isinstance(d, str) else 1
+
+# fields that need what is not here, or take part only in a pair
+alone = {'fp16': 'does not train on a CPU', 'bf16': None, 'tf32': None, 'torch_compile': None, 'use_liger_kernel': None, 'deepspeed': None, 'dataloader_prefetch_factor': None, 'dataloader_persistent_workers': None, 'torch_empty_cache_steps': None,
+         'ddp_backend': None, 'ddp_static_graph': None, 'trackio_space_id': None, 'accelerator_config': None, 'batch_eval_metrics': None}
+
+def test_every_training_argument(here):
+    "Each field of TrainingArguments reaches the trainer, or is answered in words"
+    from transformers import TrainingArguments
+    plan,answered = make_plan(Recipe.make(max_steps=4)),[]
+    own = {f.name for f in dataclasses.fields(Recipe)}
+    for f in dataclasses.fields(TrainingArguments):
+        if f.name in alone or f.name in ('output_dir', 'run_name'): continue
+        value = other(f)
+        try: recipe = Recipe.make(**{'max_steps': 4, f.name: value})
+        except RecipeError as e:
+            assert f.name in refused or f.name in ('metric_for_best_model', 'max_steps', 'num_train_epochs'), f'{f.name}: {e}'
+            continue
+        if recipe.notes: answered.append(f.name); continue
+        if f.name in own: assert getattr(recipe, f.name) != getattr(Recipe, f.name), f.name; continue
+        if f.name == 'report_to': continue
+        args = training_arguments(dataclasses.replace(plan, recipe=dataclasses.replace(plan.recipe, upstream=recipe.upstream)))
+        got = getattr(args, f.name)
+        assert str(got) == str(value) or got == value or str(getattr(got, 'value', '')) == str(value) or f.name == 'debug', f'{f.name}: {got!r} instead of {value!r}'
+    assert {*answered} <= {*left_out, *renamed, *switches}
+
+@pytest.mark.parametrize('given,says', [(dict(evaluation_strategy='epoch'), 'eval_strategy'), (dict(group_by_length=True), 'train_sampling_strategy'), (dict(load_best_model_at_end=True), 'always restored'), (dict(tokenizer='x'), 'own tokenizer')])
+def test_older_names(given, says):
+    "Names of earlier versions are understood, and said"
+    assert says in ' '.join(Recipe.make(**given).notes)
+
+@pytest.mark.parametrize('kind', ['linear', 'cosine', 'cosine_with_restarts', 'polynomial', 'constant', 'constant_with_warmup', 'inverse_sqrt', 'cosine_with_min_lr', 'warmup_stable_decay', 'reduce_lr_on_plateau'])
+def test_schedules(here, kind):
+    "Every schedule trains"
+    plan = make_plan(Recipe.make(max_steps=2, lr_scheduler_type=kind, per_device_train_batch_size=2, eval=8, samples=0, r=1, eval_steps=1, logging_steps=1))
+    run = create_run(plan.recipe, plan.data, plan.path)
+    trainer = make_trainer(plan, apply_method(load_model(None, 'fp32'), plan.recipe), run)
+    trainer.train()
+    assert trainer.state.global_step == 2
+
+@pytest.mark.parametrize('strategy', ['epoch', 'no', 'best'])
+def test_strategies(here, strategy):
+    "Evaluation and saving by epoch, by steps or not at all end in a complete run with its best step"
+    run = finetune(data=uneven*2, eval=8, num_train_epochs=2, r=2, samples=0, eval_strategy='epoch' if strategy != 'no' else 'no', save_strategy=strategy, listeners=[])
+    assert run.status == 'done' and (run.path/'adapter').is_dir() and len([o for o in run.rows if 'eval_loss' in o]) == (2 if strategy != 'no' else 1)
+
+def test_early_stopping_restores_the_best(here):
+    "The adapter on the disk is that of the best evaluated step, not of the last"
+    from slm_magic.run import load_eval
+    from slm_magic.scoring import row_losses
+    run = finetune(data=uneven, eval=8, learning_rate=.01, max_steps=40, eval_steps=2, logging_steps=2, early_stopping=2, r=4, samples=0, precision='fp32', listeners=[])
+    evals = [o['eval_loss'] for o in run.rows if 'eval_loss' in o]
+    assert run.status == 'done' and evals.index(min(evals)) < len(evals)-1
+    sums,counts = row_losses(Run.load(run.path).model, load_eval(run))
+    assert abs(sum(sums)/sum(counts) - min(evals)) < 1e-4
+
+def test_memory_decides_what_was_left_open(here):
+    "Too little memory: first smaller batches with more accumulation, then checkpointing; what was given stays"
+    plan = make_plan(Recipe.make())
+    config = __import__('transformers').AutoConfig.from_pretrained(plan.base)
+    full = fit_memory(Recipe.make(), config, 64, plan.data, 1e9)[1]
+    halved,memory,said = fit_memory(Recipe.make(), config, 64, plan.data, full['total'] - full['activations']*.4)
+    assert halved.per_device_train_batch_size*halved.gradient_accumulation_steps == 16 and halved.per_device_train_batch_size < 16 and memory['total'] <= memory['free'] and 'chosen' in said[0]
+    given = Recipe.make(per_device_train_batch_size=16)
+    kept,_,said = fit_memory(given, config, 64, plan.data, full['total'] - full['activations']*.2)
+    assert kept.per_device_train_batch_size == 16 and kept.upstream['gradient_checkpointing'] and kept.sources['gradient_checkpointing'] == 'chosen'
+    with pytest.raises(RecipeError, match='To make it fit'): fit_memory(given, config, 64, plan.data, full['weights'])
+
+def test_gradient_checkpointing_changes_nothing(here):
+    "The same losses with and without it"
+    a,b = (finetune(data=uneven, eval=0, max_steps=3, r=2, samples=0, logging_steps=1, precision='fp32', gradient_checkpointing=c, listeners=[]) for c in (False, True))
+    assert torch.allclose(torch.tensor(losses(a, 'loss')), torch.tensor(losses(b, 'loss')), rtol=1e-5)
+
+def test_numbers_that_are_none(here):
+    "A loss that is not a number never reaches the weights; once too often, and the run ends with what it had"
+    calls = []
+    def rare(logits, wanted):
+        calls.append(1)
+        return torch.nn.functional.cross_entropy(logits, wanted, reduction='none')*(float('nan') if len(calls) in (4, 5) else 1.)
+    run = finetune(loss=rare, eval=0, max_steps=6, r=2, samples=0, logging_steps=1, per_device_train_batch_size=4, listeners=[])
+    rows = [o for o in run.rows if 'loss' in o]
+    assert run.status == 'done' and [o['step'] for o in rows if o.get('skipped')] == [3, 4] and all(o['loss'] is None for o in rows if o.get('skipped')) and rows[-1]['loss'] > 0
+    def never(logits, wanted): return logits.sum()*float('nan')
+    with pytest.raises(RecipeError, match='not finite') as e: finetune(loss=never, eval=0, max_steps=20, r=2, samples=0, name='nan', per_device_train_batch_size=4, listeners=[])
+    assert 'learning_rate' in str(e.value) and len(str(e.value).splitlines()) <= 3
+    bad = Run.load('runs/nan')
+    assert bad.status == 'failed' and 'not finite' in bad.state['error'] and all(p.isfinite().all() for p in bad.model.parameters())
+
+def test_tensorboard(here):
+    "The event files hold what metrics.jsonl holds"
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    run = finetune(max_steps=6, logging_steps=1, eval_steps=3, r=2, samples=0, report_to='tensorboard', logging_dir='logs', listeners=[])
+    events = EventAccumulator('logs').Reload()
+    for tag,key in {'train/loss': 'loss', 'train/learning_rate': 'learning_rate', 'train/grad_norm': 'grad_norm', 'eval/loss': 'eval_loss'}.items():
+        wanted = [(o['step'], o[key]) for o in run.rows if o.get(key) is not None]
+        assert [o.step for o in events.Scalars(tag)] == [s for s,_ in wanted] and all(abs(o.value-v) < 1e-5*max(1, abs(v)) for o,(_,v) in zip(events.Scalars(tag), wanted)), tag
+
+def test_functions_of_the_notebook(here):
+    "A loss and a metric of one's own act, are named in the recipe, and must be given again to go on"
+    import yaml
+    def half(logits, wanted): return torch.nn.functional.cross_entropy(logits, wanted)/2
+    def shouting(predictions, references): return sum(o.isupper() for o in predictions)/len(predictions)
+    plain = finetune(max_steps=3, r=2, samples=0, logging_steps=1, precision='fp32', eval=16, listeners=[])
+    run = finetune(max_steps=3, r=2, samples=0, logging_steps=1, precision='fp32', eval=16, loss=half, metrics=['accuracy', shouting], learning_rate=plain.recipe.learning_rate, max_grad_norm=0, listeners=[])
+    assert abs(run.rows[0]['loss']*2 - plain.rows[0]['loss']) < 1e-4
+    last = [o for o in run.rows if 'eval_loss' in o][-1]
+    assert 0 <= last['eval_accuracy'] <= 1 and last['eval_shouting'] == 0
+    saved = yaml.safe_load((run.path/'recipe.yaml').read_text())
+    assert saved['loss'] == '<half>' and saved['metrics'] == ['accuracy', '<shouting>']
+    state = json.loads((run.path/'status.json').read_text())
+    (run.path/'status.json').write_text(json.dumps(state | dict(status='stopped')))
+    with pytest.raises(RecipeError, match='--loss'): finetune(resume=run, listeners=[])
+    assert finetune(resume=run, loss=half, metrics=['accuracy', shouting], listeners=[]).status == 'done'
+
+def test_regularization_reaches_its_place(here):
+    "Rank, alpha, dropout and decay arrive in the adapter and the optimizer"
+    plan = make_plan(Recipe.make(r=5, lora_alpha=7, lora_dropout=.2, weight_decay=.03))
+    model = apply_method(load_model(None), plan.recipe)
+    c = model.peft_config['default']
+    assert (c.r, c.lora_alpha, c.lora_dropout) == (5, 7, .2) and training_arguments(plan).weight_decay == .03
