@@ -97,7 +97,6 @@ def check_pairs(
             least,most = (call_loss(loss, made_up[:1].expand_as(made_up), torch.tensor([o]*4)).mean() for o in (low, high))
             alike = -1 if least < most else 1
             notes.append(f"by {loss_name(loss)}, {'low' if alike < 0 else 'high'} labels mean alike")
-        if count := sum(p.numel() for p in getattr(loss, 'parameters', list)()): notes.append(f'the {count:,} parameters of {loss_name(loss)} stay as they are')
     elif low != low and recipe.per_device_train_batch_size < 2: raise RecipeError('pairs without labels are learned by telling them from the others of a batch; per_device_train_batch_size must be at least 2.')
     elif low < -1 or high > 1: raise RecipeError(f'labels run from {low:g} to {high:g}; the default loss of task: similarity compares them with a cosine, from -1 to 1.\nDivide them by {max(-low, high):g}, or give a loss of your own: loss: $function.')
     return alike, notes

@@ -155,7 +155,7 @@ def estimate(
     words = text.vocab_size if head in ('causal', 'seq2seq') else len(labels or ())
     batch = recipe.per_device_train_batch_size*(tokens + (recipe.num_virtual_tokens or 0))
     parts = dict(weights=weights, adapter=0 if recipe.method == 'full' else trained*4, gradients=trained*4, optimizer=trained*8,
-                 activations=batch*(17*width*size*(1 + layers/8 if recipe.upstream.get('gradient_checkpointing') else layers) + 3*4*words)) # with checkpointing: one layer, and the input of each
+                 activations=batch*(17*width*size*(1 + layers/8 if recipe.upstream.get('activation_checkpointing', recipe.upstream.get('gradient_checkpointing')) else layers) + 3*4*words)) # with checkpointing: one layer, and the input of each
     parts = {k: v/1e6 for k,v in parts.items()}
     return parts | dict(total=sum(parts.values()), free=free_memory(device)/1e6)
 

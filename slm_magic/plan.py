@@ -4,18 +4,19 @@
 
 # %% auto #0
 __all__ = ['run_name', 'new_path', 'check_writable', 'check_loss', 'Plan', 'make_plan', 'fit_memory', 'check_reports',
-           'data_report', 'training_arguments']
+           'training_arguments', 'check_plan', 'data_report']
 
 # %% ../nbs/04_plan.ipynb #a9dfa635
-import importlib.util, math, os, tempfile
+import math, os, tempfile
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from .data import Data, DataReport, prepare
 from .embedding import check_pairs
-from .losses import try_loss
+from .losses import loss_name, try_loss
 from .metrics import find_metrics
 from .model import auto_learning_rate, check_memory, estimate, find_model, load_config, load_tokenizer, pick_device
-from .options import RecipeError
+from .options import RecipeError, suggest
 from .recipe import Recipe, training_options
 
 # %% ../nbs/04_plan.ipynb #7acdba08
@@ -68,6 +69,7 @@ def check_loss(
     elif recipe.loss is not None:
         n = len(data.labels) if data.head in ('sequence', 'token') else config.get_text_config().vocab_size
         try_loss(recipe.loss, dict(logits=torch.randn(4, n, generator=torch.Generator().manual_seed(0))), torch.tensor([0, n-1]*2))
+    if extra := sum(p.numel() for p in getattr(recipe.loss, 'parameters', list)() if p.requires_grad): data.notes.append(f'the {extra:,} parameters of {loss_name(recipe.loss)} are trained too')
 
 # %% ../nbs/04_plan.ipynb #dd05f5a0
 @dataclass
@@ -81,6 +83,8 @@ class Plan:
     epochs:float     # passes over the data
     memory:dict      # MB by part
     path:Path        # folder of the run
+
+    per_epoch = property(lambda self: round(self.steps/self.epochs)) # optimizer steps
 
 def make_plan(
     recipe:Recipe,  # from the user
@@ -97,7 +101,10 @@ def make_plan(
     check_loss(recipe, data, config)
     recipe,memory,fitted = fit_memory(recipe, config, max(map(len, data.train.input_ids)), data)
     data.notes += recipe.notes + fitted
-    per_epoch = math.ceil(math.ceil(len(data.train)/recipe.per_device_train_batch_size)/recipe.gradient_accumulation_steps)
+    batches = len(data.train)/recipe.per_device_train_batch_size
+    batches = math.floor(batches) if recipe.upstream.get('dataloader_drop_last') else math.ceil(batches)
+    if not batches: raise RecipeError(f'dataloader_drop_last leaves nothing of {len(data.train)} rows in batches of {recipe.per_device_train_batch_size}; lower per_device_train_batch_size.')
+    per_epoch = math.ceil(batches/recipe.gradient_accumulation_steps)
     steps = recipe.max_steps if recipe.max_steps > 0 else math.ceil(recipe.num_train_epochs*per_epoch)
     chosen = dict(max_steps=steps)
     if recipe.learning_rate is None: chosen['learning_rate'] = auto_learning_rate(config, recipe.method)
@@ -108,7 +115,9 @@ def make_plan(
     path = path or new_path(recipe, runs_dir)
     sources = recipe.sources | {k:'chosen' for k in chosen if k not in recipe.sources}
     recipe = replace(recipe, **chosen, sources=sources)
-    return Plan(recipe, data, tokenizer, base, steps, steps/per_epoch, memory, path)
+    plan = Plan(recipe, data, tokenizer, base, steps, steps/per_epoch, memory, path)
+    check_plan(plan)
+    return plan
 
 # %% ../nbs/04_plan.ipynb #37ceee78
 def fit_memory(
@@ -126,7 +135,7 @@ def fit_memory(
         n = recipe.per_device_train_batch_size
         recipe = replace(recipe, per_device_train_batch_size=n//2, gradient_accumulation_steps=recipe.gradient_accumulation_steps*n//(n//2))
         memory = measured(recipe)
-    if memory['total'] > memory['free'] and 'gradient_checkpointing' not in recipe.upstream and recipe.method != 'prefix':
+    if memory['total'] > memory['free'] and not {'gradient_checkpointing', 'activation_checkpointing'} & recipe.upstream.keys() and recipe.method != 'prefix':
         recipe = replace(recipe, upstream=recipe.upstream | dict(gradient_checkpointing=True))
         memory = measured(recipe)
     check_memory(memory)
@@ -138,27 +147,22 @@ def fit_memory(
     return replace(recipe, sources=recipe.sources | chosen), memory, notes
 
 def check_reports(
-    recipe:Recipe, # its `report_to`
+    recipe:Recipe, # its `report_to`, and `logging_dir`, which is a wish for TensorBoard
 ) -> list[str]:    # names of the reporters
     "Who hears of the run besides the view; `RecipeError` when one of them is not installed."
-    given = recipe.upstream.get('report_to') or []
-    names = [o for o in ([given] if isinstance(given, str) else given) if o not in ('none', 'all')]
-    if 'all' in (given if isinstance(given, list) else [given]): names.append('tensorboard')
+    given = recipe.upstream.get('report_to') or ('tensorboard' if recipe.logging_dir else 'none')
+    names = [o for o in ([given] if isinstance(given, str) else given) if o != 'none']
+    if names in ([], ['tensorboard']): there = ['tensorboard']*bool(find_spec('tensorboard'))
+    else:
+        from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
+        there = get_available_reporting_integrations()
+        if 'all' in names: names = there
+        for o in names:
+            if o not in INTEGRATION_TO_CALLBACK: raise RecipeError(f"report_to: '{str(o)[:40]}' is no tracker.{suggest(o, INTEGRATION_TO_CALLBACK)}")
     for o in names:
-        if importlib.util.find_spec(dict(azure_ml='azureml', comet_ml='comet_ml', dvclive='dvclive').get(o, o)) is None:
-            raise RecipeError(f"report_to: {o} is not installed. pip install {chr(34) + 'slm_magic[tensorboard]' + chr(34) if o == 'tensorboard' else o}")
+        package = '"slm_magic[tensorboard]"' if o == 'tensorboard' else o.replace('_', '-')
+        if o not in there: raise RecipeError(f'report_to: {o} is not installed. pip install {package}')
     return names
-
-# %% ../nbs/04_plan.ipynb #f32dd7e7
-def data_report(
-    model=None,     # whose tokenizer and context count: folder, Hub id, or None for the bundled one
-    data=None,      # rows: as in `finetune`
-    **recipe_keys,  # template, columns, eval, max_length …
-) -> DataReport:
-    "What a run with this recipe would find in its data."
-    recipe = Recipe.make(line={k: v for k,v in dict(model=model, data=data).items() if v is not None}, **recipe_keys)
-    base = find_model(recipe.model)
-    return prepare(recipe, load_tokenizer(base, recipe.trust_remote_code), load_config(base, recipe.trust_remote_code)).report
 
 # %% ../nbs/04_plan.ipynb #d1bacdd6
 def training_arguments(
@@ -174,8 +178,43 @@ def training_arguments(
     more['report_to'] = [o for o in check_reports(r) if o != 'tensorboard'] or 'none'
     evaluates = dict(eval_strategy='steps', eval_steps=r.eval_steps) if len(plan.data.eval) else dict(eval_strategy='no')
     if not len(plan.data.eval): more.pop('eval_strategy', None)
-    schedule = dict(cosine_with_min_lr=dict(min_lr_rate=.1), cosine_warmup_with_min_lr=dict(min_lr_rate=.1), warmup_stable_decay=dict(num_decay_steps=max(1, plan.steps//5))).get(r.lr_scheduler_type)
-    given = dict(lr_scheduler_kwargs=schedule, save_strategy='steps', use_cpu=pick_device() == 'cpu', logging_nan_inf_filter=False, warmup_steps=math.ceil(r.warmup_ratio*plan.steps), dataloader_pin_memory=pick_device() == 'cuda')
+    needed = dict(cosine_with_min_lr=dict(min_lr_rate=.1), cosine_warmup_with_min_lr=dict(min_lr_rate=.1), warmup_stable_decay=dict(num_decay_steps=max(1, plan.steps//5))).get(r.lr_scheduler_type, {})
+    if 'min_lr' not in (own := more.get('lr_scheduler_kwargs') or {}): more['lr_scheduler_kwargs'] = needed | own
+    given = dict(save_strategy='steps', use_cpu=pick_device() == 'cpu', logging_nan_inf_filter=False, warmup_steps=math.ceil(r.warmup_ratio*plan.steps), dataloader_pin_memory=pick_device() == 'cuda')
     try: return TrainingArguments(**{k: getattr(r, k) for k in names}, **{**given, **evaluates, **more}, output_dir=str(plan.path/'checkpoints'), disable_tqdm=True,
                                   remove_unused_columns=False, save_total_limit=None)
-    except (ValueError, TypeError, KeyError) as e: raise RecipeError(f'training arguments: {str(e).splitlines()[0][:250]}') from None
+    except (ValueError, TypeError, KeyError, ImportError) as e: raise RecipeError(f'training arguments: {str(e).splitlines()[0][:250]}') from None
+
+# %% ../nbs/04_plan.ipynb #8765dfd2
+def check_plan(
+    plan:Plan, # all decided
+):
+    "Refuse what the trainer would stumble over later."
+    import torch
+    from transformers import Trainer, get_scheduler
+    r,more = plan.recipe,plan.recipe.upstream
+    if more.get('fp16') and (more.get('use_cpu') or pick_device() == 'cpu'): raise RecipeError('fp16 does not train on a CPU; use bf16: true, or leave it out.')
+    if more.get('use_liger_kernel') and not find_spec('liger_kernel'): raise RecipeError('use_liger_kernel needs a package: pip install liger-kernel')
+    if not len(plan.data.eval) or more.get('eval_strategy') == 'no':
+        why = 'eval_strategy: no' if len(plan.data.eval) else 'eval: 0' if not r.eval else f'only {len(plan.data.train)} rows'
+        wishes = dict(early_stopping=r.early_stopping, lr_scheduler_type=r.lr_scheduler_type in ('reduce_lr_on_plateau', 'greedy'))
+        if not len(plan.data.eval): wishes |= dict(eval_strategy=more.get('eval_strategy', 'no') != 'no', metrics=r.metrics)
+        for key,wish in wishes.items():
+            if wish: raise RecipeError(f'{key} needs held-out rows that are scored during the run, and with {why} there are none.')
+    args = training_arguments(plan)
+    try: Trainer.get_optimizer_cls_and_kwargs(args)
+    except ImportError as e: raise RecipeError(f'optim: {str(e).splitlines()[0][:250]}') from None
+    except (ValueError, AttributeError): pass # some want to see the model
+    try: get_scheduler(args.lr_scheduler_type, torch.optim.SGD([torch.zeros(1)], lr=r.learning_rate), 1, plan.steps, args.lr_scheduler_kwargs)
+    except (TypeError, ValueError) as e: raise RecipeError(f'lr_scheduler_type {r.lr_scheduler_type}: {str(e).splitlines()[0][:250]}') from None
+
+# %% ../nbs/04_plan.ipynb #f32dd7e7
+def data_report(
+    model=None,     # whose tokenizer and context count: folder, Hub id, or None for the bundled one
+    data=None,      # rows: as in `finetune`
+    **recipe_keys,  # template, columns, eval, max_length …
+) -> DataReport:
+    "What a run with this recipe would find in its data."
+    recipe = Recipe.make(line={k: v for k,v in dict(model=model, data=data).items() if v is not None}, **recipe_keys)
+    base = find_model(recipe.model)
+    return prepare(recipe, load_tokenizer(base, recipe.trust_remote_code), load_config(base, recipe.trust_remote_code)).report

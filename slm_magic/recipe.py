@@ -52,7 +52,7 @@ class Recipe:
     per_device_eval_batch_size:int = opt(16, 'rows per evaluation batch', group='Training', least=1, aliases=('eval_batch_size',))
     gradient_accumulation_steps:int = opt(1, 'batches added up before each update', group='Training', least=1, aliases=('grad_accum', 'gradient_accumulation'))
     lr_scheduler_type:str = opt('cosine', 'how the learning rate moves', group='Training', aliases=('lr_scheduler', 'schedule'),
-        choices=('linear', 'cosine', 'cosine_with_restarts', 'polynomial', 'constant', 'constant_with_warmup', 'inverse_sqrt', 'cosine_with_min_lr', 'cosine_warmup_with_min_lr', 'warmup_stable_decay', 'reduce_lr_on_plateau'))
+        choices=('linear', 'cosine', 'cosine_with_restarts', 'polynomial', 'constant', 'constant_with_warmup', 'inverse_sqrt', 'cosine_with_min_lr', 'cosine_warmup_with_min_lr', 'warmup_stable_decay', 'reduce_lr_on_plateau', 'greedy'))
     warmup_ratio:float = opt(.05, 'share of the steps spent warming up', group='Training', least=0, most=1)
     weight_decay:float = opt(0., 'decoupled weight decay', group='Training', least=0)
     max_grad_norm:float = opt(1., 'gradients are clipped to this norm', group='Training', least=0)
@@ -162,9 +162,6 @@ def check(
         raise RecipeError(f'eval must be a share below 1, a whole number of rows, a file, or 0 for none; not {share}.')
     if recipe.eval_split and not (isinstance(share, (int, float)) and share == .1): raise RecipeError('the held-out rows are given twice, by eval and by eval_split; keep one.')
     if recipe.max_steps == 0: raise RecipeError('max_steps cannot be 0; leave it out to train by epochs.')
-    if recipe.early_stopping and not isinstance(share, str) and isinstance(share, (int, float)) and not share:
-        raise RecipeError('early_stopping needs held-out rows; remove `eval: 0`.')
-    if recipe.lr_scheduler_type == 'reduce_lr_on_plateau' and isinstance(share, (int, float)) and not share: raise RecipeError('lr_scheduler_type: reduce_lr_on_plateau follows the held-out loss; remove `eval: 0`.')
     if recipe.upstream.get('metric_for_best_model') not in (None, 'loss', 'eval_loss'): raise RecipeError("metric_for_best_model: the best step is the one with the lowest eval_loss; further scores are given with metrics and can be read in the run's metrics.")
     check_method(recipe)
     if recipe.name and not str(recipe.name).replace('-', '').replace('_', '').replace('.', '').isalnum():

@@ -16,10 +16,12 @@ class TensorBoard(Listener):
         self.logging_dir,self.writer = logging_dir,None
     def on_start(self, run, info):
         from torch.utils.tensorboard import SummaryWriter
-        self.writer = SummaryWriter(str(Path(self.logging_dir or run.path/'logs')))
+        last = max((o['step'] for o in run.rows), default=None) # of a resumed run: what comes after it is computed again
+        self.writer = SummaryWriter(str(Path(self.logging_dir or run.path/'logs').expanduser()), purge_step=None if last is None else last+1)
     def write(self, row, group):
         for k,v in row.items():
             if k not in ('step', 'time') and isinstance(v, (int, float)): self.writer.add_scalar(f"{group}/{k.removeprefix('eval_')}", v, row['step'])
+        self.writer.flush()
     def on_log(self, run, row): self.write(row, 'train')
     def on_eval(self, run, row): self.write(row, 'eval')
     def on_end(self, run):
