@@ -13,6 +13,7 @@ from io import BytesIO
 from .heads import HEADS
 from .methods import METHODS
 from .model import apply_method, load_model, quiet
+from .options import RecipeError
 from .plan import make_plan
 from .recipe import Recipe
 
@@ -86,7 +87,9 @@ def lr_find(
         batch = head.collate([rows[j] for j in rng.sample(range(len(rows)), min(len(rows), r.per_device_train_batch_size))], rows.pad_id)
         values,_ = head.losses(net, {k: v.to(net.device) for k,v in batch.items()}, r.loss)
         loss = values.mean()
-        if not math.isfinite(float(loss)): break
+        if not math.isfinite(float(loss)):
+            if not losses: raise RecipeError(f'lr_find: the loss is {float(loss)} before anything is learned; look at the loss function or use precision: fp32.')
+            break
         mean = .9*mean + .1*float(loss)
         rates.append(rate); losses.append(float(loss)); smooth.append(mean/(1-.9**(i+1)))
         if smooth[-1] > 4*min(smooth): break

@@ -174,6 +174,8 @@ def training_arguments(
     names = ('per_device_train_batch_size', 'per_device_eval_batch_size', 'gradient_accumulation_steps', 'learning_rate', 'lr_scheduler_type',
              'weight_decay', 'max_grad_norm', 'logging_steps', 'save_steps', 'seed', 'max_steps', 'num_train_epochs')
     more = {k:v for k,v in r.upstream.items() if k in training_options() and k != 'metric_for_best_model'}
+    for k in 'gradient_checkpointing', 'gradient_checkpointing_kwargs': # by their new names, the old ones warn
+        if k in more: more.setdefault(k.replace('gradient', 'activation'), more.pop(k))
     if more.get('save_strategy') == 'best': more['save_strategy'] = 'no' # each new best is saved in any case
     more['report_to'] = [o for o in check_reports(r) if o != 'tensorboard'] or 'none'
     evaluates = dict(eval_strategy='steps', eval_steps=r.eval_steps) if len(plan.data.eval) else dict(eval_strategy='no')

@@ -35,6 +35,7 @@ def make_callback(
             self.start = self.since = time.time()
             process.cpu_percent()
             if self.resume_from: self.trainer.restore_window(self.resume_from)
+            remember(self.trainer)
         def on_step_end(self, args, state, control, **kw):
             tell('on_step', state.global_step)
             last = state.global_step >= plan.steps
@@ -47,7 +48,7 @@ def make_callback(
         def on_pre_optimizer_step(self, args, state, control, optimizer=None, **kw):
             if not drop_bad_gradients(optimizer):
                 self.in_a_row = 0
-                if self.trainer.good is None or state.global_step % state.logging_steps == 0: remember(self.trainer)
+                if state.global_step % state.logging_steps == 0: remember(self.trainer)
                 return
             self.skipped,self.in_a_row = self.skipped+1,self.in_a_row+1
             most = MOST_SKIPPED if self.trainer.accelerator.scaler is None else 4*MOST_SKIPPED # the scaler of fp16 finds its size by failing

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest, torch
 from slm_magic import Recipe, RecipeError, Run, finetune
 from slm_magic.arguments import left_out, refused, renamed, switches
+from slm_magic.loop import make_trainer
 from slm_magic.model import apply_method, load_model
 from slm_magic.plan import fit_memory, make_plan, training_arguments
-from slm_magic.run import create_run, read_lines
-from slm_magic.steps import make_trainer
+from slm_magic.run import Listener, create_run, read_lines
 
 uneven = [dict(prompt=' '.join(['word']*(1+7*(i%5)**2)), completion=' '.join(['yes no maybe']*(1+i%3*4))) for i in range(24)]
 
@@ -60,13 +60,64 @@ def test_killed_and_resumed(here):
 
 def test_killed_while_saving(here):
     "A checkpoint that was being written is not there, the one before it is whole"
-    (here/'script.py').write_text(script.replace('class Kill', 'import slm_magic.steps as steps\nold = steps.sync\ndef sync(folder):\n    if "000004" in str(folder): os.kill(os.getpid(), signal.SIGKILL)\n    old(folder)\nsteps.sync = sync\nclass Kill'))
+    (here/'script.py').write_text(script.replace('class Kill', 'import slm_magic.loop as loop\nold = loop.sync\ndef sync(folder):\n    if "000004" in str(folder): os.kill(os.getpid(), signal.SIGKILL)\n    old(folder)\nloop.sync = sync\nclass Kill'))
     assert subprocess.run([sys.executable, 'script.py', '99'], cwd=here, capture_output=True, timeout=300).returncode == -signal.SIGKILL
     run = Run.load('runs/killed')
     assert sorted(o.name for o in (run.path/'checkpoints').iterdir() if o.name[0] != '.') == ['step-000002', 'step-000003']
     (here/'script.py').write_text(script)
     res = subprocess.run([sys.executable, 'script.py', '99', 'killed'], cwd=here, capture_output=True, text=True, timeout=300)
     assert res.returncode == 0 and run.status == 'done', res.stderr[-2000:]
+    assert not list((run.path/'checkpoints').glob('.*'))
+
+class StopAt(Listener):
+    def __init__(self, step): self.at = step
+    def on_step(self, run, step):
+        if step == self.at: run.request_stop()
+
+@pytest.mark.parametrize('at', [4, 7], ids=['within an epoch', 'at its end'])
+def test_stopped_and_resumed_by_epochs(here, at):
+    "Rows grouped by length, scores and checkpoints by epoch: nothing is drawn, scored or saved twice or never"
+    keys = dict(data=uneven, eval=6, num_train_epochs=2, per_device_train_batch_size=3, r=2, samples=0, logging_steps=1, precision='fp32', train_sampling_strategy='group_by_length', eval_strategy='epoch', save_strategy='epoch', listeners=[])
+    whole = finetune(**keys, name='whole')
+    assert finetune(**keys | dict(listeners=[StopAt(at)]), name='parts').status == 'stopped'
+    parts = finetune(resume='parts', listeners=[])
+    same = 'step', 'epoch', 'loss', 'eval_loss', 'learning_rate', 'grad_norm'
+    assert [[o.get(k) for k in same] for o in parts.rows] == [[o.get(k) for k in same] for o in whole.rows]
+    assert [o['step'] for o in whole.rows if 'eval_loss' in o] == [7, 14]
+
+def test_only_the_model_saved(here):
+    "Such checkpoints cannot be resumed exactly, and that is said"
+    run = finetune(max_steps=4, r=2, samples=0, save_only_model=True, name='bare', listeners=[StopAt(2)])
+    with pytest.raises(RecipeError, match='save_only_model'): finetune(resume=run, listeners=[])
+
+def test_mixed_precision_is_for_training(here):
+    "After a run with bf16: true the model in memory says what the one on the disk says"
+    run = finetune(max_steps=2, r=2, samples=0, eval=8, bf16=True, listeners=[])
+    ids = torch.tensor([[5, 6, 7]])
+    assert torch.equal(run.model(ids).logits, Run.load(run.path).model(ids).logits) and run.rows[0]['loss'] > 0
+
+def test_scored_before_the_first_step(here):
+    "A base that is never surpassed is what the run ends with, and resuming does not score it again"
+    run = finetune(max_steps=3, r=2, samples=0, eval=8, eval_on_start=True, learning_rate=.5, eval_steps=1, max_grad_norm=1e3, listeners=[])
+    assert run.best['step'] == 0 and all(float(p.abs().max()) == 0 for n,p in Run.load(run.path).model.named_parameters() if 'lora_B' in n)
+    stopped = finetune(max_steps=3, r=2, samples=0, eval=8, eval_on_start=True, name='stopped', listeners=[StopAt(2)])
+    assert [o['step'] for o in finetune(resume=stopped, listeners=[]).rows if 'eval_loss' in o][:2] == [0, 1]
+
+def test_a_loss_that_learns(here):
+    "The parameters of a loss are trained, saved for resuming, and that is said"
+    class Scaled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(1))
+        def forward(self, logits, wanted): return torch.nn.functional.cross_entropy(logits*self.scale, wanted, reduction='none')
+    keys = dict(max_steps=5, r=2, samples=0, eval=0, learning_rate=.01, logging_steps=1, precision='fp32', lr_scheduler_type='constant')
+    whole,parts = Scaled(),Scaled()
+    run = finetune(**keys, loss=whole, name='whole', listeners=[])
+    assert abs(whole.scale.item() - 1) > .01 and 'trained too' in ' '.join(run.facts['notes'])
+    finetune(**keys, loss=parts, name='parts', listeners=[StopAt(2)])
+    fresh = Scaled()
+    resumed = finetune(resume='parts', loss=fresh, listeners=[])
+    assert fresh.scale.item() == whole.scale.item() and losses(resumed, 'loss', 'grad_norm') == losses(run, 'loss', 'grad_norm')
 
 def other(f):
     "A value of a field that is not its default"
@@ -106,7 +157,7 @@ def test_older_names(given, says):
     "Names of earlier versions are understood, and said"
     assert says in ' '.join(Recipe.make(**given).notes)
 
-@pytest.mark.parametrize('kind', ['linear', 'cosine', 'cosine_with_restarts', 'polynomial', 'constant', 'constant_with_warmup', 'inverse_sqrt', 'cosine_with_min_lr', 'warmup_stable_decay', 'reduce_lr_on_plateau'])
+@pytest.mark.parametrize('kind', ['linear', 'cosine', 'cosine_with_restarts', 'polynomial', 'constant', 'constant_with_warmup', 'inverse_sqrt', 'cosine_with_min_lr', 'cosine_warmup_with_min_lr', 'warmup_stable_decay', 'reduce_lr_on_plateau', 'greedy'])
 def test_schedules(here, kind):
     "Every schedule trains"
     plan = make_plan(Recipe.make(max_steps=2, lr_scheduler_type=kind, per_device_train_batch_size=2, eval=8, samples=0, r=1, eval_steps=1, logging_steps=1))
@@ -162,6 +213,8 @@ def test_numbers_that_are_none(here):
     assert 'learning_rate' in str(e.value) and len(str(e.value).splitlines()) <= 3
     bad = Run.load('runs/nan')
     assert bad.status == 'failed' and 'not finite' in bad.state['error'] and all(p.isfinite().all() for p in bad.model.parameters())
+    with pytest.raises(RecipeError, match='weights of step'): finetune(learning_rate=1e30, max_steps=30, r=2, samples=0, eval_steps=30, name='far', listeners=[])
+    assert max(float(p.abs().max()) for p in Run.load('runs/far').model.parameters()) < 100
 
 def test_tensorboard(here):
     "The event files hold what metrics.jsonl holds"
