@@ -1,5 +1,5 @@
 "What a user gets wrong: one short UsageError that says what to do, before a model is loaded, and no folder left behind."
-import sys
+import json, sys
 from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
@@ -21,6 +21,13 @@ def files(folder):
                       'tokenizer_config.json': '{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "unk_token": "[UNK]"}',
                       'tokenizer.json': Tokenizer(WordLevel({'[PAD]': 0, '[UNK]': 1, 'a': 2, 'b': 3}, unk_token='[UNK]')).to_str()}.items(): (folder/'encoder'/name).write_text(text)
     (folder/'latin.csv').write_bytes('prompt,completion\né,b\n'.encode('latin-1'))
+    for name,config in dict(lora=dict(peft_type='LORA', base_model_name_or_path='org/base'), other=dict(peft_type='LORA', base_model_name_or_path='org/other'), dora=dict(peft_type='LORA', use_dora=True),
+                            prompts=dict(peft_type='PROMPT_TUNING'), noweights=dict(peft_type='LORA')).items():
+        (folder/name).mkdir()
+        (folder/name/'adapter_config.json').write_text(json.dumps(config))
+        if name != 'noweights': (folder/name/'adapter_model.safetensors').touch()
+    (folder/'brokenonnx').mkdir()
+    for name in 'model.onnx', 'genai_config.json', 'tokenizer.json': (folder/'brokenonnx'/name).write_text('x')
     (folder/'nomodel').mkdir()
     (folder/'halfmodel').mkdir()
     (folder/'halfmodel'/'config.json').write_text('{"model_type": "nonsense"}')
@@ -94,6 +101,16 @@ cases = [
     ('%optimize nosuchrun --precision int3', 'int3'),
     ('%optimize nosuchrun --precision bf16', 'bf16'),
     ('%optimize nosuchrun --device npu', 'npu'),
+    ('%optimize --adapters nosuchrun', "no adapter 'nosuchrun'"),
+    ('%optimize --adapters dora,lora', 'use_dora'),
+    ('%optimize --adapters lora,other', 'different base models'),
+    ('%optimize --adapters ,', 'at least one'),
+    ('%optimize nomodel --adapters lora', 'config.json'),
+    ('%optimize --adapters lora --adapter_path lora', 'one of them'),
+    ('%optimize --adapter_path prompts', 'prompt_tuning'),
+    ('%optimize --adapter_path noweights', 'safetensors'),
+    ('%optimize nomodel/model --adapter_path nowhere', 'nowhere'),
+    ('%optimize brokenonnx', 'cannot be read'),
     ('%evaluate nosuchrun', 'nosuchrun'),
     ('%evaluate nosuchrun --metrics acuracy', "Did you mean 'accuracy'"),
     ('%evaluate nosuchrun --metrics accuracy,$cost', 'one list'),
@@ -114,6 +131,8 @@ cases = [
     ('f = lambda a,b,label: a\n%finetune --data pairs.jsonl --task similarity --loss $f', 'returned [4, 256]'),
     ('f = lambda a,b: (a-b).detach().mean()\n%finetune --data pairs.jsonl --task similarity --loss $f', 'nothing can be learned'),
     ('f = lambda a,b: a@b\n%finetune --data pairs.jsonl --task similarity --loss $f', 'fails on'),
+    ('%finetune --task similarity --data pairs.jsonl --label_smoothing_factor 0.1', 'no meaning'),
+    ('%finetune --task similarity --data pairs.jsonl --metrics accuracy', 'cosines'),
     ('%finetune --task similarity', 'two texts'),
     ('%finetune encoder good.jsonl --task summarization', 'bert is an encoder and cannot be trained for summarization; it can for classification'),
     ('%finetune encoder good.jsonl', 'neither few classes nor entities'),
