@@ -40,7 +40,7 @@ def lora_function():
 # %% ../nbs/03b_kernels.ipynb #5be99fcc
 @cache
 def norm_function():
-    "`apply(x [..., width], weight [width], eps, offset) -> x/rms(x)·(offset + weight)`, computed in fp32 or wider; gradient for x."
+    "`apply(x [..., width], weight [width], eps, offset) -> x/rms(x)·(offset + weight)`, computed in fp32 or wider; gradients for x, and for the weight where needed."
     import torch
     class Norm(torch.autograd.Function):
         @staticmethod
@@ -53,9 +53,11 @@ def norm_function():
         @staticmethod
         def backward(ctx, grad):
             x,w,r = ctx.saved_tensors
-            wide,g = x.to(w.dtype),grad.to(w.dtype)*w
+            wide,grad = x.to(w.dtype),grad.to(w.dtype)
+            dw = (grad*wide*r).flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
+            g = grad*w
             along = torch.linalg.vecdot(g, wide).unsqueeze_(-1)
-            return g.mul_(r).addcmul_(wide, along.mul_(r*r*r).div_(-x.shape[-1])).to(x.dtype), None, None, None
+            return g.mul_(r).addcmul_(wide, along.mul_(r*r*r).div_(-x.shape[-1])).to(x.dtype), dw, None, None
     return Norm
 
 # %% ../nbs/03b_kernels.ipynb #d0ce0e56
