@@ -23,7 +23,7 @@ def make(name, precision=torch.float32, **lora):
     cls,more,_ = archs[name]
     torch.manual_seed(0)
     config = getattr(transformers, cls)(**(gpt2 if cls == 'GPT2Config' else common) | more)
-    model = transformers.AutoModelForCausalLM.from_config(config)
+    model = transformers.AutoModelForCausalLM.from_config(config, **(dict(attn_implementation="sdpa") if "softcap" in name else {}))
     model = get_peft_model(model, LoraConfig(**dict(r=4, target_modules='all-linear', task_type='CAUSAL_LM', fan_in_fan_out=cls == 'GPT2Config') | lora)) if lora is not None else model
     for n,p in model.named_parameters():
         if 'lora_B' in n: p.data.normal_(0, .1)
