@@ -12,7 +12,7 @@ archs = {
     'llama': ('LlamaConfig', {}, 'attention LoRA norms MLP'), 'llama tied': ('LlamaConfig', dict(tie_word_embeddings=True), 'attention LoRA norms MLP'),
     'llama bias': ('LlamaConfig', dict(attention_bias=True, mlp_bias=True), 'attention LoRA norms MLP'), 'llama yarn': ('LlamaConfig', dict(rope_parameters=dict(rope_type='yarn', factor=2., rope_theta=1e4)), 'attention LoRA norms MLP'),
     'qwen2': ('Qwen2Config', {}, 'attention LoRA norms MLP'), 'qwen3': ('Qwen3Config', dict(head_dim=8), 'attention LoRA norms MLP'), 'phi3': ('Phi3Config', {}, 'attention LoRA norms MLP'),
-    'gemma2': ('Gemma2Config', dict(head_dim=8, query_pre_attn_scalar=8), 'LoRA norms MLP'), 'gemma2 no softcap': ('Gemma2Config', dict(head_dim=8, attn_logit_softcapping=None), 'attention LoRA norms MLP'),
+    'gemma2': ('Gemma2Config', dict(head_dim=8, query_pre_attn_scalar=8), 'LoRA norms MLP'),
     'gemma3': ('Gemma3TextConfig', dict(head_dim=8, sliding_window=128), 'attention LoRA norms MLP'), 'gemma3 window': ('Gemma3TextConfig', dict(head_dim=8, sliding_window=8), 'LoRA norms MLP'),
     'mistral': ('MistralConfig', dict(sliding_window=None), 'attention LoRA norms MLP'), 'mistral window': ('MistralConfig', dict(sliding_window=8), 'LoRA norms MLP'), 'olmo2': ('Olmo2Config', {}, 'attention LoRA norms MLP'),
     'smollm3': ('SmolLM3Config', {}, 'attention LoRA norms MLP'), 'granite': ('GraniteConfig', dict(logits_scaling=3., embedding_multiplier=2., attention_multiplier=.2), 'attention LoRA norms MLP'),
@@ -23,7 +23,7 @@ def make(name, precision=torch.float32, **lora):
     cls,more,_ = archs[name]
     torch.manual_seed(0)
     config = getattr(transformers, cls)(**(gpt2 if cls == 'GPT2Config' else common) | more)
-    model = transformers.AutoModelForCausalLM.from_config(config, **(dict(attn_implementation="sdpa") if "softcap" in name else {}))
+    model = transformers.AutoModelForCausalLM.from_config(config)
     model = get_peft_model(model, LoraConfig(**dict(r=4, target_modules='all-linear', task_type='CAUSAL_LM', fan_in_fan_out=cls == 'GPT2Config') | lora)) if lora is not None else model
     for n,p in model.named_parameters():
         if 'lora_B' in n: p.data.normal_(0, .1)
