@@ -87,11 +87,12 @@ def lr_find(
         batch = head.collate([rows[j] for j in rng.sample(range(len(rows)), min(len(rows), r.per_device_train_batch_size))], rows.pad_id)
         values,_ = head.losses(net, {k: v.to(net.device) for k,v in batch.items()}, r.loss)
         loss = values.mean()
-        if not math.isfinite(float(loss)):
-            if not losses: raise RecipeError(f'lr_find: the loss is {float(loss)} before anything is learned; look at the loss function or use precision: fp32.')
+        value = loss.item()
+        if not math.isfinite(value):
+            if not losses: raise RecipeError(f'lr_find: the loss is {value} before anything is learned; look at the loss function or use precision: fp32.')
             break
-        mean = .9*mean + .1*float(loss)
-        rates.append(rate); losses.append(float(loss)); smooth.append(mean/(1-.9**(i+1)))
+        mean = .9*mean + .1*value
+        rates.append(rate); losses.append(value); smooth.append(mean/(1-.9**(i+1)))
         if smooth[-1] > 4*min(smooth): break
         optimizer.zero_grad()
         loss.backward()
