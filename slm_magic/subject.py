@@ -20,6 +20,7 @@ from .prove import distance, genai_tokens, greedy_tokens, onnx_logits, onnx_text
 from .quantize import hessians
 from .recipe import tiny_model
 from .run import Run
+from .tasks import model_kind
 from .tuned import dequantized
 
 # %% ../nbs/07d_subject.ipynb #54ebd508
@@ -155,7 +156,8 @@ def find_subject(
     if not adapters and folder.name == 'model' and not folder.exists() and (folder.parent/'adapter').is_dir(): raise RecipeError(f"there is no '{thing}': the base is not copied. Optimize the trained model with %optimize {folder.parent/'adapter'}")
     notes = []
     path = find_base(thing, adapters, notes, runs_dir)
-    load_config(path)
+    config = load_config(path)
+    if (kind := model_kind(config)) != 'causal': raise RecipeError(f'{path} holds a {config.model_type}, which is no language model ({kind}); only language models can be optimized so far.')
     tok,name = load_tokenizer(path),model_name(path)
     return Subject(name, name, Path('onnx')/name, tok, prompt_of(tok), lambda: load_model(path, 'fp32', device='cpu'), notes=notes)
 
