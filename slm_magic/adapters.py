@@ -13,8 +13,8 @@ from pathlib import Path
 from .options import RecipeError
 
 # %% ../nbs/07_adapters.ipynb #760c88a3
-LASTING = 'modules_to_save', 'lora_bias', 'target_parameters', 'trainable_token_indices', 'layer_replication', 'use_qalora' # options that change more than the outputs of layers
-STARTS = 'pissa', 'olora', 'corda', 'loftq', 'lora_ga'                                                                   # ways to start that change the base weights
+LASTING = 'modules_to_save', 'lora_bias', 'target_parameters', 'trainable_token_indices', 'layer_replication', 'use_qalora'
+STARTS = 'pissa', 'olora', 'corda', 'loftq', 'lora_ga'
 
 def why_merge(
     config:dict, # contents of adapter_config.json

@@ -16,7 +16,7 @@ from .decoder import Decoder, size_mb
 from .export import check_output
 from .model import quiet
 from .options import RecipeError, atomic_dir, atomic_write
-from .peft_adapters import find_adapters, prompt_template, stop_tokens
+from .peft_adapters import check_merge, find_adapters, prompt_template, stop_tokens
 from .prove import beginnings, distance, fitting, greedy_agreement, onnx_logits, open_genai, speed
 from .quantize import Scheme, quantize
 from .share import Shared
@@ -170,6 +170,7 @@ def optimize(
     if adapters is not None and adapter_path is not None: raise RecipeError('adapters share a base and adapter_path is merged into it; give one of them.')
     adapters = [] if adapters is None else find_adapters(adapters, runs_dir)
     for o in adapters:
+        check_merge(o) # what cannot even be merged has no way out
         if reason := why_merge(o.config): raise RecipeError(cannot_share(o.name, reason))
     subject = find_subject(run_or_path, adapter_path, adapters, runs_dir)
     path = check_output(output_path or subject.home)

@@ -15,7 +15,7 @@ from .export import Export, export_onnx, merged_copy
 from .methods import METHODS
 from .model import find_model, load_config, load_model, load_tokenizer
 from .options import RecipeError
-from .peft_adapters import Adapter, attach, check_merge, find_adapter, prompt_of, stop_tokens
+from .peft_adapters import Adapter, attach, check_head, check_merge, find_adapter, prompt_of, stop_tokens
 from .prove import distance, genai_tokens, greedy_tokens, onnx_logits, onnx_text, open_genai, own_text, reference, torch_speed
 from .quantize import hessians
 from .recipe import tiny_model
@@ -145,7 +145,7 @@ def find_subject(
     if adapter_path is not None or not adapters and isinstance(thing, (str, Path)) and (Path(thing)/'adapter_config.json').exists():
         return adapter_subject(thing if adapter_path is not None else None, find_adapter(thing if adapter_path is None else adapter_path, runs_dir), runs_dir)
     if isinstance(run, Run) and not adapters:
-        if run.head != 'causal': raise RecipeError(f"the run {run.id} trained a head of the kind {run.head}; only language models can be optimized so far. It can be used as it is: {'run.embed(texts)' if run.head == 'embedding' else f'%chat {run.id}'}.")
+        check_head(run)
         if not METHODS[run.recipe.method].merges: raise RecipeError(f'the run {run.id} used method: {run.recipe.method}, which cannot become part of the weights; for ONNX train with method: lora.')
         if not (run.path/'adapter').is_dir() and not (run.path/'model').is_dir(): raise RecipeError(f'the run {run.id} ({run.status}) has no adapter yet; resume it with --resume {run.id}.')
         return Subject(run.id, f'run {run.id} ({run.recipe.method})', run.path/'onnx', run.tokenizer, run.facts['prompt'], lambda: run.model, run.eval_examples)

@@ -117,6 +117,7 @@ cases = [
     ('%optimize --adapters nosuchrun', "no adapter 'nosuchrun'"),
     ('%optimize --adapters dora,lora', 'use_dora'),
     ('%optimize --adapters lora,other', 'different base models'),
+    ('%optimize --adapters lora,prompts', 'no weights to merge'),
     ('%optimize --adapters ,', 'at least one'),
     ('%optimize nomodel --adapters lora', 'config.json'),
     ('%optimize --adapters lora --adapter_path lora', 'one of them'),
