@@ -106,6 +106,7 @@ class Data:
     keep:dict = field(default_factory=dict) # rows that the run folder must hold, by the recipe's key: they have no file, or were made up
     alike:int = 1 # of pairs: -1 when low labels mean alike
     head = property(lambda self: self.train.head) # key of `ENCODERS`
+    def __repr__(self): return '\n'.join([f'{self.how}: {len(self.train):,} rows to train on, {len(self.eval):,} held out', *(f'- {o}' for o in self.notes)])
     def _repr_html_(self):
         notes = ''.join(f'<li>{escape(o)}</li>' for o in self.notes)
         return f'<p>{escape(self.how)} · {len(self.train):,} rows to train on, {len(self.eval):,} held out</p><ul>{notes}</ul>{draw_examples(self.train)}'

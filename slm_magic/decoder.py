@@ -33,8 +33,14 @@ class Decoder:
     def __init__(self,
         folder,            # holds model.onnx and genai_config.json
         threads:int=None,  # default: PyTorch's number
+        adapter=None,      # .onnx_adapter file to add to it
     ):
-        folder = Path(folder)
+        import onnxruntime as ort
+        folder,self.run_options = Path(folder),ort.RunOptions()
+        if adapter:
+            self.adapter = ort.LoraAdapter()
+            self.adapter.Load(str(adapter))
+            self.run_options.add_active_adapter(self.adapter)
         self.config = json.loads((folder/'genai_config.json').read_text())['model']
         self.session = onnx_session(folder/'model.onnx', threads)
         self.inputs = {i.name: i for i in self.session.get_inputs()}
@@ -59,7 +65,7 @@ class Decoder:
         end = start + ids.shape[1]
         feed = dict(input_ids=ids, attention_mask=np.ones((len(ids), end), np.int64),
                     position_ids=np.tile(np.arange(start, end, dtype=np.int64), (len(ids), 1)))
-        out = self.session.run(None, {k: v for k,v in feed.items() if k in self.inputs} | past)
+        out = self.session.run(None, {k: v for k,v in feed.items() if k in self.inputs} | past, self.run_options)
         out = dict(zip(self.outputs, out))
         cache = {k.replace('present', 'past_key_values'): v for k,v in out.items() if k.startswith('present')}
         return out['logits'].astype(np.float32), cache

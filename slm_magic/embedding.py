@@ -84,6 +84,9 @@ def check_pairs(
     "Refuse what cannot be trained on these pairs, and find out what their labels mean."
     import torch
     if isinstance(recipe.samples, list) and not all(isinstance(o, list) and len(o) > 1 for o in recipe.samples): raise RecipeError('samples: of task: similarity must be pairs, as [[one text, the other]], or a number.')
+    if recipe.upstream.get('label_smoothing_factor'): raise RecipeError('label_smoothing_factor is for losses over classes and has no meaning with task: similarity; remove it.')
+    names = [o for o in ([recipe.metrics] if isinstance(recipe.metrics, str) else recipe.metrics if isinstance(recipe.metrics, list) else []) if isinstance(o, str)]
+    if names: raise RecipeError(f"metrics: {names[0]} is for answers; pairs are judged by their cosines, with %evaluate after the run. Remove it, or give a function of predicted cosines and labels.")
     texts,labels = zip(*map(texts_of, examples))
     loss,n,low,high = recipe.loss,len(texts[0]),min(labels),max(labels)
     alike,notes = 1,[f"a text becomes {'the state of its last token' if model_kind(config) == 'causal' else 'the mean over its tokens'}, scaled to length 1"]

@@ -184,7 +184,9 @@ def evaluate(
         recipe,tok,name,limit = Recipe.make(**given),tokenizer,type(thing).__name__,None
         config = thing.config
     ex = examples_for(thing if isinstance(thing, Run) else None, data, tok, recipe, limit, config)
-    if ex.head == 'embedding': return evaluate_pairs(thing, ex, base_of(thing) if before else None)
+    if ex.head == 'embedding':
+        if metrics is not None: raise RecipeError(f'{thing.id} is judged by the cosines of its pairs; leave metrics out.')
+        return evaluate_pairs(thing, ex, base_of(thing) if before else None)
     task,labels = task_of(ex, recipe),labels or (thing.labels if isinstance(thing, Run) else label_set(ex.completions))
     if ex.head not in ('causal', 'sequence') or task == 'extraction': labels = None
     options = dict(labels=labels, n_answers=n_answers, metrics=wanted(metrics, recipe, labels, n_answers, task))

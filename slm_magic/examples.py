@@ -32,6 +32,7 @@ class Examples:
 
     def __len__(self): return len(self.input_ids)
     def __getitem__(self, i): return dict(input_ids=self.input_ids[i], labels=self.labels[i], **(self.more[i] if self.more else {}))
+    def __repr__(self): return f'Examples({len(self):,} rows, {self.supervised:,} learned {_unit(self.head)}, head {self.head!r})'
     def _repr_html_(self): return draw_examples(self)
 
     @classmethod

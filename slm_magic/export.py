@@ -4,15 +4,20 @@
 
 # %% auto #0
 __all__ = ['LOGITS_MAX', 'KL_MAX', 'REACH', 'merged_copy', 'difference', 'edge_of', 'gate_rows', 'parity', 'passes',
-           'run_builder', 'error_line', 'check_output', 'Export', 'export_onnx', 'save_source', 'gate', 'gate_message']
+           'run_builder', 'error_line', 'check_output', 'Export', 'export_onnx', 'save_source', 'gate', 'gate_message',
+           'add_adapters']
 
 # %% ../nbs/07_export.ipynb #a6efca5f
 import copy, os, re, subprocess, sys, tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from .adapters import add_adapters
 from .decoder import Decoder, size_mb
 from .options import RecipeError, atomic_dir
 from .tuned import dequantized
+
+# %% ../nbs/07_export.ipynb #ea097217
+_all_ = ['add_adapters']
 
 # %% ../nbs/07_export.ipynb #57a0a28d
 def merged_copy(
@@ -24,7 +29,10 @@ def merged_copy(
     plain = not isinstance(model, PeftModel)
     if plain and not model.training and all(p.dtype == torch.float32 and p.device.type == 'cpu' for p in model.parameters()): return model
     res = dequantized(copy.deepcopy(model)).cpu().float()
-    return (res if plain else res.merge_and_unload()).eval()
+    try: return (res if plain else res.merge_and_unload()).eval()
+    except (AttributeError, NotImplementedError, TypeError, ValueError) as e:
+        kind = model.peft_config[model.active_adapter].peft_type.value
+        raise RecipeError(f'an adapter made by {kind} cannot be merged into its base ({str(e)[:120]}); use one that changes weights, such as LoRA.') from None
 
 # %% ../nbs/07_export.ipynb #eef59c92
 LOGITS_MAX = 1e-3 # max|ONNX - PyTorch| / max|PyTorch| over logits

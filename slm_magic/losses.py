@@ -51,7 +51,7 @@ def try_loss(
     "Refuse a loss that cannot be called with this, says something else than a loss for each item, or has no gradient."
     import torch
     name,n,names = loss_name(loss),len(labels if labels is not None else next(iter(outputs.values()))),', '.join(outputs)
-    if isinstance(loss, str): raise RecipeError(f"loss: {loss} is a name; in a recipe write loss: $name, and name a function or nn.Module of the notebook.\nA run does not store the code of its loss: to resume it, give the loss again.")
+    if isinstance(loss, str): raise RecipeError(f"loss: {loss} is a name; in a recipe write loss: $name, and name a function or nn.Module of the notebook.")
     if isinstance(loss, type) or not callable(loss): raise RecipeError(f"loss: {name} is {'a class' if isinstance(loss, type) else 'no function'}; give a function, or an object such as {name if isinstance(loss, type) else 'MyLoss'}().")
     if not (takes(loss, len(outputs)) or labels is not None and takes(loss, len(outputs)+1)):
         raise RecipeError(f"loss: {name} must take ({names}{'' if labels is None else f', labels) or ({names}'}); there are {'no' if labels is None else len(labels)} labels.")

@@ -28,7 +28,7 @@ def render_rows(
     columns = column_names(rows)
     if recipe.template:
         template = Template.parse(recipe.template, columns)
-        return [template.render(o) for o in rows], f'template {template}'
+        return [template.render(o) for o in rows], 'template ' + str(template).replace('\n', '\\n')
     names,answer = find_columns(columns, recipe.columns)
     system = (recipe.columns or {}).get('system')
     between = f' {tokenizer.sep_token} ' if head == 'sequence' and tokenizer.sep_token else '\n'

@@ -133,7 +133,6 @@ def make_report(
     tok,causal,lengths = train.tokenizer,train.head == 'causal',[len(o) for o in train.input_ids]
     kept = [n for i,n in enumerate(train_numbers) if i not in train.left_out]
     middle,stop = median(lengths),end_of_turn(tok) if causal else None
-    cut = {kept[j]: j for j in range(len(kept))}
     def snippet(ex, j): return ex.prompts[j][:80] if causal else ex.prompts[j][-80:]
     def lost(ex, numbers):
         at = iter(range(len(ex)))

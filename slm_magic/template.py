@@ -138,11 +138,11 @@ def encode_rows(
     texts = [p + c + ('' if c.endswith(stop) else stop) for p,c in pairs]
     if not texts: return []
     enc = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
-    res = []
+    res,bos = [],_bos(tokenizer)
     for ids,offsets,(prompt,_) in zip(enc.input_ids, enc.offset_mapping, pairs):
-        start,spans = _bos(tokenizer, ids),getattr(prompt, 'learned', ())
-        def learned(s, e): return e > len(prompt) or any(s < b and e > a for a,b in spans)
-        labels = [i if train_on == 'all' or learned(s, e) else -100 for i,(s,e) in zip(ids, offsets)]
+        start,given = [] if ids[:1] == bos else bos,len(prompt)
+        labels = [i if e > given or train_on == 'all' else -100 for i,(_,e) in zip(ids, offsets)]
+        for a,b in getattr(prompt, 'learned', ()): labels = [i if s < b and e > a else l for i,l,(s,e) in zip(ids, labels, offsets)]
         res.append((start + ids, [-100]*len(start) + labels))
     return res
 
@@ -156,11 +156,10 @@ def encode(
     "Token ids and labels of one row."
     return cut(*encode_rows(tokenizer, [(prompt, completion)], train_on)[0], max_length)
 
-def _bos(tokenizer, ids):
-    "The beginning-of-sequence token, when this tokenizer adds one and the text has none"
+def _bos(tokenizer):
+    "The beginning-of-sequence token, when this tokenizer adds one"
     bos = tokenizer.bos_token_id
-    adds = bos is not None and bos in tokenizer('a').input_ids[:1]
-    return [bos] if adds and ids[:1] != [bos] else []
+    return [bos] if bos is not None and bos in tokenizer('a').input_ids[:1] else []
 
 def cut(
     ids:list[int],     # tokens
@@ -185,4 +184,5 @@ def encode_prompt(
 ) -> list[int]:
     "Token ids to generate from: what `encode` gives for the prompt's part of a row."
     ids = list(tokenizer(prompt.rstrip(' '), add_special_tokens=False).input_ids)
-    return _bos(tokenizer, ids) + ids
+    bos = _bos(tokenizer)
+    return ids if ids[:1] == bos else bos + ids

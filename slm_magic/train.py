@@ -31,7 +31,7 @@ def run_plan(
     resume_from=None,  # checkpoint folder to go on from
 ) -> Run:
     "Train, and leave the run folder complete in every case."
-    from transformers import PrinterCallback, set_seed
+    with quiet(): from transformers import PrinterCallback, set_seed # imports the trainer, and bitsandbytes with hints of its own
     model,r = None,plan.recipe
     if 'tensorboard' in check_reports(r): listeners = [*listeners, TensorBoard(r.logging_dir)]
     try:
@@ -182,4 +182,5 @@ def with_functions(
     if missing := [k for k in wanted if k not in given]:
         raise RecipeError(f"{run.id} was started with a {missing[0]} from the notebook, which no file can hold; give it again: %finetune --resume {run.id} --{missing[0]} $name")
     return replace(run.recipe, **given)
+
 

@@ -25,7 +25,9 @@ class FinetuneOptions:
 @dataclass
 class OptimizeOptions:
     "What `optimize` takes."
-    run:object = opt(None, 'what to optimize: $run, a run\'s name, or a model folder', positional=True, group='Model', aliases=('model', 'path', 'm'))
+    run:object = opt(None, 'what to optimize: $run, a run\'s name, or the folder of a model, an adapter or an fp32 ONNX model', positional=True, group='Model', aliases=('model', 'path', 'm'))
+    adapters:object = opt(None, 'adapters that share one base: names of runs or adapter folders, separated by commas', group='Model')
+    adapter_path:str = opt(None, 'folder of an adapter to merge into the model', group='Model')
     precision:str = opt('auto', 'arithmetic of the weights', choices=('auto', 'fp32', 'fp16', 'bf16', 'int8', 'int4'), group='Model')
     device:str = opt('cpu', 'where it will run', choices=('cpu', 'gpu', 'npu'), group='Model')
     max_kl:float = opt(.01, 'largest distance from the trained model [nats per token]', above=0, group='Limits')
@@ -50,6 +52,7 @@ class ChatOptions:
     "What `chat` takes."
     model:object = opt(None, 'whom to ask: $bundle, $run, a run\'s name, or a folder', positional=True, aliases=('run', 'm'))
     prompt:str = opt(None, 'what to say; in `%%chat` the body', positional=True)
+    adapter:str = opt(None, 'which adapter of a bundle answers')
     max_new_tokens:int = opt(128, 'longest answer [tokens]', least=1)
     var:str = opt(None, 'variable to put the answer into', short='o', command=True)
 
@@ -88,8 +91,8 @@ def call_finetune(values, runs_dir, tell):
 
 def call_optimize(values, runs_dir, tell):
     from slm_magic.optimize import optimize
-    if values.get('run') is None: raise RecipeError('name what to optimize: %optimize $run, the name of a run, or a model folder.')
-    return optimize(values.pop('run'), **values, runs_dir=runs_dir, on_progress=tell)
+    if values.get('run') is None and not values.keys() & {'adapters', 'adapter_path'}: raise RecipeError('name what to optimize: %optimize $run, the name of a run, or a model folder.')
+    return optimize(values.pop('run', None), **values, runs_dir=runs_dir, on_progress=tell)
 
 def call_evaluate(values, runs_dir, tell):
     from slm_magic.evaluate import evaluate
@@ -114,9 +117,10 @@ def call_chat(values, runs_dir, tell):
     if thing is None: raise RecipeError('name whom to ask: %chat $bundle "…", or %chat RUN "…".')
     if not (prompt or '').strip(): raise RecipeError('say something: %chat $bundle "…", or write it in the body of %%chat.')
     if not hasattr(thing, 'generate') or hasattr(thing, 'forward'): raise RecipeError(f'{str(thing)[:80]!r} cannot be talked to; give a run, its name, or the folder of an optimized model.')
-    n = values.get('max_new_tokens', 128)
+    n,adapter = values.get('max_new_tokens', 128),values.get('adapter')
     from slm_magic.run import Run
-    pieces = [thing.generate(prompt, max_new_tokens=n)] if isinstance(thing, Run) else thing.generate(prompt, max_new_tokens=n, stream=True)
+    if adapter is not None and isinstance(thing, Run): raise RecipeError(f'{thing.id} is a run and answers as itself; --adapter is for a bundle made with %optimize --adapters.')
+    pieces = [thing.generate(prompt, max_new_tokens=n)] if isinstance(thing, Run) else thing.generate(prompt, adapter, max_new_tokens=n, stream=True)
     said = ''
     for o in pieces:
         said += o

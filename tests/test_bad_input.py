@@ -1,7 +1,9 @@
 "What a user gets wrong: one short UsageError that says what to do, before a model is loaded, and no folder left behind."
-import sys
+import json, sys
 from pathlib import Path
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -12,7 +14,20 @@ def files(folder):
     for name,text in {'empty.jsonl': '', 'bad.jsonl': good + '{"prompt": "a", \n', 'blank.jsonl': '{"prompt": "a", "completion": " "}\n'*20, 'good.jsonl': good, 'odd.xyz': 'x',
                       'two.csv': 'a,b,c\n1,2,3\n', 'list.json': '[1, 2]', 'notdict.jsonl': '[1]\n', 'bad.jsonl.gz': 'x', 'pairs.jsonl': '{"text1": "a", "text2": "b", "label": 1}\n{"text1": "c", "text2": "d", "label": 0}\n'*10,
                       'both.jsonl': '{"prompt": "a", "completion": "b", "question": "c", "answer": "d"}\n'*20}.items(): (folder/name).write_text(text)
+    for name,text in {'tags.jsonl': '{"tokens": ["Ana", "sings"], "ner_tags": ["B-PER", "O"]}\n{"tokens": ["Ana", "sings"], "ner_tags": ["B-PER"]}\n', 'out.jsonl': '{"text": "Ana sings", "entities": []}\n{"text": "Ana", "entities": [{"start": 0, "end": 9, "label": "PER"}]}\n',
+                      'nolabel.jsonl': '{"text": "Ana", "entities": [{"start": 0, "end": 3}]}\n', 'noname.jsonl': '{"tokens": ["Hello"], "ner_tags": ["O"]}\n'*4}.items(): (folder/name).write_text(text)
+    (folder/'encoder').mkdir() # enough to plan with
+    for name,text in {'config.json': '{"model_type": "bert", "vocab_size": 4, "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1}', 'model.safetensors': '',
+                      'tokenizer_config.json': '{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "unk_token": "[UNK]"}',
+                      'tokenizer.json': Tokenizer(WordLevel({'[PAD]': 0, '[UNK]': 1, 'a': 2, 'b': 3}, unk_token='[UNK]')).to_str()}.items(): (folder/'encoder'/name).write_text(text)
     (folder/'latin.csv').write_bytes('prompt,completion\né,b\n'.encode('latin-1'))
+    for name,config in dict(lora=dict(peft_type='LORA', base_model_name_or_path='org/base'), other=dict(peft_type='LORA', base_model_name_or_path='org/other'), dora=dict(peft_type='LORA', use_dora=True),
+                            prompts=dict(peft_type='PROMPT_TUNING'), noweights=dict(peft_type='LORA')).items():
+        (folder/name).mkdir()
+        (folder/name/'adapter_config.json').write_text(json.dumps(config))
+        if name != 'noweights': (folder/name/'adapter_model.safetensors').touch()
+    (folder/'brokenonnx').mkdir()
+    for name in 'model.onnx', 'genai_config.json', 'tokenizer.json': (folder/'brokenonnx'/name).write_text('x')
     (folder/'nomodel').mkdir()
     (folder/'halfmodel').mkdir()
     (folder/'halfmodel'/'config.json').write_text('{"model_type": "nonsense"}')
@@ -82,9 +97,20 @@ cases = [
     ('%optimize', 'name what to optimize'),
     ('%optimize nosuchrun', 'nosuchrun'),
     ('%optimize nomodel', 'config.json'),
+    ('%optimize encoder', 'no language model'),
     ('%optimize nosuchrun --precision int3', 'int3'),
     ('%optimize nosuchrun --precision bf16', 'bf16'),
     ('%optimize nosuchrun --device npu', 'npu'),
+    ('%optimize --adapters nosuchrun', "no adapter 'nosuchrun'"),
+    ('%optimize --adapters dora,lora', 'use_dora'),
+    ('%optimize --adapters lora,other', 'different base models'),
+    ('%optimize --adapters ,', 'at least one'),
+    ('%optimize nomodel --adapters lora', 'config.json'),
+    ('%optimize --adapters lora --adapter_path lora', 'one of them'),
+    ('%optimize --adapter_path prompts', 'prompt_tuning'),
+    ('%optimize --adapter_path noweights', 'safetensors'),
+    ('%optimize nomodel/model --adapter_path nowhere', 'nowhere'),
+    ('%optimize brokenonnx', 'cannot be read'),
     ('%evaluate nosuchrun', 'nosuchrun'),
     ('%evaluate nosuchrun --metrics acuracy', "Did you mean 'accuracy'"),
     ('%evaluate nosuchrun --metrics accuracy,$cost', 'one list'),
@@ -105,7 +131,20 @@ cases = [
     ('f = lambda a,b,label: a\n%finetune --data pairs.jsonl --task similarity --loss $f', 'returned [4, 256]'),
     ('f = lambda a,b: (a-b).detach().mean()\n%finetune --data pairs.jsonl --task similarity --loss $f', 'nothing can be learned'),
     ('f = lambda a,b: a@b\n%finetune --data pairs.jsonl --task similarity --loss $f', 'fails on'),
+    ('%finetune --task similarity --data pairs.jsonl --label_smoothing_factor 0.1', 'no meaning'),
+    ('%finetune --task similarity --data pairs.jsonl --metrics accuracy', 'cosines'),
     ('%finetune --task similarity', 'two texts'),
+    ('%finetune encoder good.jsonl --task summarization', 'bert is an encoder and cannot be trained for summarization; it can for classification'),
+    ('%finetune encoder good.jsonl', 'neither few classes nor entities'),
+    ('%finetune encoder good.jsonl --task classification', 'rows of a few classes'),
+    ('%finetune encoder tags.jsonl', 'row 2 has 2 tokens but 1 tags'),
+    ('%finetune encoder out.jsonl', 'row 2: the entity PER from 0 to 9'),
+    ('%finetune encoder nolabel.jsonl --task extraction', 'row 1: an entity needs start, end and label'),
+    ('%finetune encoder noname.jsonl', 'no row marks an entity'),
+    ('%finetune --data good.jsonl --task token-classification', 'rows as {"tokens"'),
+    ('%finetune --data tags.jsonl', 'row 2 has 2 tokens'),
+    ('%finetune --data good.jsonl --task sequence-classification', 'rows of a few classes'),
+    ('%finetune --data good.jsonl --task clasification', "Did you mean 'classification'"),
     ('%finetune --task similarity --data pairs.jsonl --template "{text1} {text2}"', 'no template'),
     ('%finetune --task similarity --data pairs.jsonl --columns "{prompt: text1}"', 'one text, the other'),
     ('%finetune --task similarity --data pairs.jsonl --columns "{prompt: [text1, txt2]}"', "Did you mean 'text2'"),
@@ -161,8 +200,8 @@ def shell(tmp_path, monkeypatch):
 def test_bad_input(shell, cell, words, monkeypatch, capsys):
     "Exactly UsageError (a subclass would be printed with a traceback), of at most three lines, with the words that help"
     def loaded(*args, **kwargs): pytest.fail('a model was loaded')
-    from transformers import AutoModel, AutoModelForCausalLM
-    for o in AutoModel, AutoModelForCausalLM: monkeypatch.setattr(o, 'from_pretrained', loaded)
+    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModelForTokenClassification
+    for o in AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModelForTokenClassification: monkeypatch.setattr(o, 'from_pretrained', loaded)
     before = sorted(Path().rglob('*'))
     error = shell.run_cell(cell).error_in_exec
     assert type(error) is UsageError, repr(error)
