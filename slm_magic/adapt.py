@@ -115,5 +115,5 @@ def count_parameters(
     model, # any torch module
 ) -> tuple[int, int]: # trainable, all
     "How many parameters are trained, of how many."
-    size = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    size = [(p.numel()*(2*p.itemsize if type(p).__name__ == 'Params4bit' else 1), p.requires_grad) for p in model.parameters()] # two weights in each byte
     return sum(n for n,t in size if t), sum(n for n,_ in size)
