@@ -6,6 +6,7 @@
 __all__ = ['method_config', 'keep_tied', 'apply_method', 'start_loftq', 'check_targets', 'count_parameters']
 
 # %% ../nbs/02_adapt.ipynb #5b052068
+import re
 from .heads import HEADS
 from .methods import METHODS
 from .options import RecipeError, suggest
@@ -42,7 +43,10 @@ def keep_tied(
     inp,out = model.get_input_embeddings(),model.get_output_embeddings()
     if out is None or out.weight is not inp.weight: return {}
     paths = [n for n,m in model.named_modules() if m in (inp, out)]
-    def tied(key): return [o for o in values.get(key) or () if not isinstance(values[key], str) and any(n == o or n.endswith('.'+o) for n in paths)]
+    def tied(key):
+        wanted = values.get(key) or ()
+        if isinstance(wanted, str): return [n for n in paths if re.fullmatch(wanted, n)]
+        return [o for o in wanted if any(n == o or n.endswith('.'+o) for n in paths)]
     if o := tied('target_modules'): raise RecipeError(f'target_modules: {o[0]} shares one matrix with the other embedding of this model, so a part of it cannot be adapted; put it under modules_to_save.')
     saved = tied('modules_to_save')
     if not saved or 'ensure_weight_tying' in values: return {}
