@@ -7,11 +7,10 @@ __all__ = ['ADAPTER_COLUMNS', 'report_md', 'cell', 'pareto_figure', 'Bundle', 's
 
 # %% ../nbs/08_bundle.ipynb #16e018ba
 import json, os
-from base64 import b64encode
 from html import escape
-from io import BytesIO
 from pathlib import Path
 from .options import RecipeError, suggest
+from .pictures import img_of
 os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
 # %% ../nbs/08_bundle.ipynb #afc6a096
@@ -136,9 +135,7 @@ def draw_bundle(
 ) -> str:
     "HTML: the choice, its proof, the stages and the picture."
     import pandas as pd
-    r,png = b.report,BytesIO()
-    pareto_figure(r).savefig(png, format='png', dpi=90)
-    p = r['proof']
+    r,p = b.report,b.report['proof']
     columns = ['stage', 'kl', 'top1', 'greedy', 'delta_nll', 'size_mb', 'tokens_per_s', 'prefill_tokens_per_s']
     table = pd.DataFrame(r['stages']).reindex(columns=columns).map(cell).to_html(index=False, border=0)
     candidates = b.pareto.reindex(columns=['candidate', 'kl', 'top1', 'delta_nll', 'size_mb', 'tokens_per_s', 'verdict']).map(cell).to_html(index=False, border=0)
@@ -147,4 +144,4 @@ def draw_bundle(
     return (f"<p><b>{escape(r['name'])}</b> as <b>{escape(r['chosen'])}</b>: {r['size_mb']:.2f} MB, {r['tokens_per_s']:.0f} tokens/s · <code>{escape(str(b.path))}</code><br>"
             f"proof on {p['rows']} {escape(r['rows_from'])}, none of them used for choosing, against {escape(r['against'])}: KL {p['kl']:.1e} ± {p['kl_se']:.0e}, same likeliest token {p['top1']:.1%}, greedy answers {p['greedy']:.1%} the same</p>"
             f'{notes}{table}{shared}<details><summary>candidates</summary>{candidates}</details>'
-            f'<img alt="size against distance of the candidates" src="data:image/png;base64,{b64encode(png.getvalue()).decode()}"/>')
+            + img_of(pareto_figure(r), 'size against distance of the candidates'))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from .attention import NAME, blocks_do, no_mask, register, window_of
 from .heads import HEADS
 from .kernels import GATES, gate_function, lora_function, loss_function, norm_function
+from .losses import item_losses
 from .matmul import fast_products, probe
 from .pack import attention_blocks, pack_rows
 
@@ -139,10 +140,7 @@ class Engine:
             hidden = getattr(lm, lm.base_model_prefix)(**call).last_hidden_state[0, keep]
             scale,cap = scaling_of(text_config(lm))
             return loss_function().apply(hidden, self.head_weight(out), out.bias, wanted, scale, cap, 256), len(wanted)
-        from torch.nn.functional import cross_entropy
-        logits = lm(**call, logits_to_keep=keep).logits[0].float()
-        losses = cross_entropy(logits, wanted, reduction='none') if loss is None else loss(logits, wanted)
-        return losses.sum(), len(wanted)
+        return item_losses(lm(**call, logits_to_keep=keep).logits[0], wanted, loss).sum(), len(wanted)
 
     def head_weight(self, out):
         "The head's matrix, in bf16 when products are and it is frozen."

@@ -12,6 +12,7 @@ from base64 import b64encode
 from dataclasses import dataclass, field
 from html import escape
 from .curves import curve_svg
+from .pictures import png_of
 from .licence import licence_words
 
 # %% ../nbs/05_frames.ipynb #48bf0f2f
@@ -143,10 +144,7 @@ def still(
     m:Moment, # what is known at the end
 ) -> dict:    # MIME type to content
     "The last frame: HTML with the picture inside, text, and a PNG."
-    from io import BytesIO
     from slm_magic.curves import curve_figure
-    png = BytesIO()
-    curve_figure(m.rows, m.run_id).savefig(png, format='png', dpi=90)
     svg = b64encode(curve_svg(m.rows, m.max_steps, title=f'loss of {m.run_id}').encode()).decode()
     picture = f'<img alt="loss curves of {escape(m.run_id)}" style="max-width:100%" src="data:image/svg+xml;base64,{svg}"/>'
-    return {'text/html': f'<div>{header(m)}{picture}{tables(m)}</div>', 'text/plain': text_summary(m), 'image/png': b64encode(png.getvalue()).decode()}
+    return {'text/html': f'<div>{header(m)}{picture}{tables(m)}</div>', 'text/plain': text_summary(m), 'image/png': b64encode(png_of(curve_figure(m.rows, m.run_id))).decode()}

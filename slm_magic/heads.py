@@ -7,11 +7,11 @@ __all__ = ['HEADS', 'Head', 'pad_batch', 'causal_losses']
 
 # %% ../nbs/02_heads.ipynb #8a2a6db0
 from dataclasses import dataclass
-from .batches import inputs_of, padded
-from .classify import class_item_losses, pad_classes, pad_tags, tag_item_losses
+from .batches import pad_labelled
+from .classify import class_item_losses, pad_classes, tag_item_losses
 from .embedding import pad_pairs, pair_losses
 from .losses import item_losses
-from .seq2seq import answer_losses, pad_answers
+from .seq2seq import answer_losses
 
 # %% ../nbs/02_heads.ipynb #f787a8e1
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ def pad_batch(
     pad_id:int,        # token that fills up
 ) -> dict:             # tensors of shape [rows, longest]: input_ids, attention_mask, labels
     "Right-padded tensors of `rows`."
-    labels = padded([o['labels'] for o in rows], -100)
-    labels[:, 0] = -100
-    return inputs_of(rows, pad_id) | dict(labels=labels)
+    res = pad_labelled(rows, pad_id)
+    res['labels'][:, 0] = -100
+    return res
 
 # %% ../nbs/02_heads.ipynb #bbdc9c4a
 def causal_losses(
@@ -49,6 +49,6 @@ def causal_losses(
 # %% ../nbs/02_heads.ipynb #0f9a0d16
 HEADS = {o.name: o for o in (Head('causal', 'AutoModelForCausalLM', 'CAUSAL_LM', pad_batch, causal_losses),
                              Head('sequence', 'AutoModelForSequenceClassification', 'SEQ_CLS', pad_classes, class_item_losses),
-                             Head('token', 'AutoModelForTokenClassification', 'TOKEN_CLS', pad_tags, tag_item_losses),
-                             Head('seq2seq', 'AutoModelForSeq2SeqLM', 'SEQ_2_SEQ_LM', pad_answers, answer_losses),
+                             Head('token', 'AutoModelForTokenClassification', 'TOKEN_CLS', pad_labelled, tag_item_losses),
+                             Head('seq2seq', 'AutoModelForSeq2SeqLM', 'SEQ_2_SEQ_LM', pad_labelled, answer_losses),
                              Head('embedding', 'AutoModel', 'FEATURE_EXTRACTION', pad_pairs, pair_losses))}

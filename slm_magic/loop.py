@@ -132,13 +132,15 @@ def make_trainer(
     class RunTrainer(Trainer):
         loss_is_scaled_for_ga = True # `compute_loss` divides by the items of the whole optimizer batch
         not_finite = 0               # batches since the last logged step whose loss was no number
+        tokens_seen = 0              # real tokens trained on
         good = None                  # weights to go back to, with their step
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             losses,_ = head.losses(model, inputs, learned)
             return losses.sum()/(len(losses) if num_items_in_batch is None else num_items_in_batch)
 
-        def training_step(self, *args, **kwargs):
-            loss = super().training_step(*args, **kwargs)
+        def training_step(self, model, inputs, *args, **kwargs):
+            self.tokens_seen += int(inputs['attention_mask'].sum())
+            loss = super().training_step(model, inputs, *args, **kwargs)
             if loss.isfinite(): return loss
             self.not_finite += 1
             return loss.new_zeros(()) # what is added up for the log

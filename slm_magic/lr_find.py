@@ -7,13 +7,11 @@ __all__ = ['valley', 'LRFinder', 'lr_find']
 
 # %% ../nbs/04_lr_find.ipynb #b5eafece
 import math, random
-from base64 import b64encode
 from dataclasses import dataclass
-from io import BytesIO
 from .heads import HEADS
-from .methods import METHODS
-from .model import apply_method, load_model, quiet
+from .model import apply_method, base_model, quiet
 from .options import RecipeError
+from .pictures import img_of
 from .plan import make_plan
 from .recipe import Recipe
 
@@ -22,7 +20,7 @@ def valley(
     losses:list[float], # smoothed, oldest first
 ) -> int:               # index
     "Two thirds into the longest run of falling losses (fastai's `valley`)."
-    longest,best = [1]*len(losses),(0, 0)
+    longest = [1]*len(losses)
     for i in range(1, len(losses)):
         for j in range(i):
             if losses[i] < losses[j] and longest[i] < longest[j]+1: longest[i] = longest[j]+1
@@ -52,9 +50,7 @@ class LRFinder:
         return fig
     def __repr__(self): return f'LRFinder(suggestion={self.suggestion:.1e}, {len(self.losses)} steps)'
     def _repr_html_(self):
-        png = BytesIO()
-        self.plot().savefig(png, format='png', dpi=90)
-        return f'<p>suggested: <code>learning_rate: {self.suggestion:.1e}</code></p><img alt="loss over learning rate" src="data:image/png;base64,{b64encode(png.getvalue()).decode()}"/>'
+        return f'<p>suggested: <code>learning_rate: {self.suggestion:.1e}</code></p>' + img_of(self.plot(), 'loss over learning rate')
 
 # %% ../nbs/04_lr_find.ipynb #6bd0951d
 @quiet()
@@ -77,7 +73,7 @@ def lr_find(
     r,head,rows = plan.recipe,HEADS[plan.data.head],plan.data.train
     torch.manual_seed(r.seed)
     tell('loading', 0.)
-    net = apply_method(load_model(plan.base, r.precision, r.trust_remote_code, head=plan.data.head, labels=plan.data.labels, seed=r.seed, quantize=METHODS[r.method].quantized), r, plan.data.head).train()
+    net = apply_method(base_model(r, plan.data.head, plan.data.labels), r, plan.data.head).train()
     params,rng = [p for p in net.parameters() if p.requires_grad],random.Random(r.seed)
     optimizer = AdamW(params, lr=start, weight_decay=r.weight_decay)
     rates,losses,smooth,mean = [],[],[],0.

@@ -16,11 +16,12 @@ from .decoder import Decoder, size_mb
 from .export import check_output
 from .model import quiet
 from .options import RecipeError, atomic_dir, atomic_write
-from .peft_adapters import check_merge, find_adapters, prompt_template, stop_tokens
+from .peft_adapters import check_merge, find_adapters, prompt_template
 from .prove import beginnings, distance, fitting, greedy_agreement, onnx_logits, open_genai, speed
 from .quantize import Scheme, quantize
 from .share import Shared
 from .subject import Subject, find_subject
+from .template import stop_ids
 
 # %% ../nbs/08_optimize.ipynb #c294cdca
 PRECISIONS = 'auto', 'fp32', 'fp16', 'bf16', 'int8', 'int4'
@@ -113,7 +114,7 @@ def complete(
 ):
     "Turn an ONNX folder into a bundle."
     config = json.loads((folder/'genai_config.json').read_text())
-    config['model']['eos_token_id'] = stop_tokens(subject.tokenizer)
+    config['model']['eos_token_id'] = stop_ids(subject.tokenizer)
     atomic_write(folder/'genai_config.json', json.dumps(config, indent=1))
     def template(o): return dict(PromptTemplate=dict(prompt=prompt_template(o.tokenizer, o.prompt), assistant='{Content}'))
     known = dict(Name=report['name'], **template(subject)) | (dict(Adapters={o.name: template(o) for o in adapters}) if adapters else {})

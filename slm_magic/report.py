@@ -8,13 +8,12 @@ __all__ = ['same_text', 'listed', 'duplicates', 'conflicts', 'near_leaks', 'resi
 
 # %% ../nbs/00_report.ipynb #47a678b5
 import re
-from base64 import b64encode
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
 from html import escape
-from io import BytesIO
 from statistics import median
 from .examples import Examples
+from .pictures import img_of
 from .template import end_of_turn
 
 # %% ../nbs/00_report.ipynb #5fa75e19
@@ -219,10 +218,8 @@ def draw_report(
     r:DataReport, # what was found
 ) -> str:
     "HTML: the facts, the picture, the notes, and the rows behind them."
-    png = BytesIO()
-    report_figure(r).savefig(png, format='png', dpi=90)
     notes = ''.join(f'<li>{escape(o)}</li>' for o in r.notes)
-    picture = f'<img alt="lengths and classes" style="max-width:100%" src="data:image/png;base64,{b64encode(png.getvalue()).decode()}"/>'
+    picture = img_of(report_figure(r), 'lengths and classes')
     def rows(title, head, body):
         cells = ''.join('<tr>' + ''.join(f'<td style="text-align:left">{escape(str(o)[:120])}</td>' for o in row) + '</tr>' for row in body[:50])
         return f'<details><summary>{title} ({len(body):,})</summary><table><tr>{"".join(f"<th>{o}</th>" for o in head)}</tr>{cells}</table></details>' if body else ''

@@ -15,8 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 import yaml
 from .data import Data, DataReport, Examples
-from .methods import METHODS
-from .model import find_model, load_model, load_tokenizer, quiet
+from .model import base_model, find_model, load_tokenizer, quiet
 from .options import RecipeError, atomic_dir, atomic_write
 from .recipe import Recipe
 from .predict import embed, predict
@@ -226,8 +225,7 @@ def load_base(
     path=None, # another model of the same kind; default: the one the run started from
 ):
     "The model of a run before training, new layers included."
-    r = run.recipe
-    return load_model(str(path or run.base_model_path), r.precision, r.trust_remote_code, head=run.head, labels=run.labels, seed=r.seed, quantize=METHODS[r.method].quantized)
+    return base_model(run.recipe, run.head, run.labels, path)
 
 # %% ../nbs/04_run.ipynb #e4acf15b
 def create_run(

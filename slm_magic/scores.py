@@ -7,12 +7,11 @@ __all__ = ['confusion_figure', 'loss_figure', 'Evaluation', 'draw_evaluation']
 
 # %% ../nbs/05_scores.ipynb #40d7c2fb
 import math
-from base64 import b64encode
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
-from io import BytesIO
 from .metrics import bootstrap
+from .pictures import img_of
 
 # %% ../nbs/05_scores.ipynb #958544cf
 def confusion_figure(
@@ -96,11 +95,9 @@ def draw_evaluation(
     n:int=8,      # rows to show, the worst first
 ) -> str:
     "HTML: the scores, the picture, the confusion of classes in numbers, and the rows that went worst."
-    png = BytesIO()
-    e.plot().savefig(png, format='png', dpi=80)
     what = 'confusion of classes' if e.labels else 'losses of the rows'
     res = f'<p><b>{escape(e.name)}</b> on {len(e.rows):,} rows; low to high: 95 % interval</p>' + e.table.to_html(float_format='{:.4f}'.format, na_rep='', border=0)
-    res += f'<img alt="{what} of {escape(e.name)}" style="max-width:100%" src="data:image/png;base64,{b64encode(png.getvalue()).decode()}"/>'
+    res += img_of(e.plot(), f'{what} of {e.name}', dpi=80)
     if e.labels: res += f'<details><summary>confusion: true class by row, predicted by column</summary>{e.confusion().to_html(border=0)}</details>'
     worst = e.rows.sort_values('loss', ascending=False).head(n)
     return res + f'<details><summary>the {len(worst)} most surprising rows</summary>{worst.to_html(border=0, index=False, float_format="{:.3f}".format)}</details>'

@@ -12,9 +12,10 @@ from pathlib import Path
 from .decoder import Decoder
 from .export import add_adapters
 from .options import RecipeError
-from .peft_adapters import Adapter, attach, inner_name, stop_tokens
+from .peft_adapters import Adapter, attach, inner_name
 from .prove import beginnings, distance, fitting, greedy_agreement, greedy_tokens, onnx_logits, open_adapter, open_genai, own_text, reference, speed
 from .subject import rows_of
+from .template import stop_ids
 
 # %% ../nbs/07e_share.ipynb #85923883
 @dataclass
@@ -41,7 +42,7 @@ def expected(
     if n < 8: raise RecipeError(f'the held-out rows of {adapter.name} are too long to measure on; 8 rows that fit into {most_mb:.0f} MB of log-probabilities are needed.')
     halves = dict(choose=slice(0, n, 2), prove=slice(1, n, 2))
     rows,labels = {k: rows[o] for k,o in halves.items()},{k: labels[o] for k,o in halves.items()}
-    answers = [greedy_tokens(tuned, o, 24, stop_tokens(adapter.tokenizer)) for o in beginnings(rows['prove'], labels['prove'])]
+    answers = [greedy_tokens(tuned, o, 24, stop_ids(adapter.tokenizer)) for o in beginnings(rows['prove'], labels['prove'])]
     return Expected(adapter, origin, rows, labels, {k: reference(tuned, o) for k,o in rows.items()}, answers)
 
 # %% ../nbs/07e_share.ipynb #ccbf7d36

@@ -8,12 +8,11 @@ __all__ = ['area_under_roc', 'best_threshold', 'pair_columns', 'pair_scores', 's
 
 # %% ../nbs/05_similarity.ipynb #9f8f119b
 import math
-from base64 import b64encode
 from functools import cached_property
 from html import escape
-from io import BytesIO
 from .examples import Examples
 from .pairs import ALIKE, BETWEEN
+from .pictures import img_of
 from .predict import embed
 from .scores import Evaluation
 
@@ -111,10 +110,8 @@ class PairEvaluation(Evaluation):
         return similarity_figure(self.rows, self.name)
 
     def _repr_html_(self):
-        png = BytesIO()
-        self.plot().savefig(png, format='png', dpi=80)
         return (f'<p><b>{escape(self.name)}</b> on {len(self.rows):,} pairs; low to high: 95 % interval</p>{self.table.to_html(float_format="{:.4f}".format, na_rep="", border=0)}'
-                f'<img alt="cosines of the pairs of {escape(self.name)}" style="max-width:100%" src="data:image/png;base64,{b64encode(png.getvalue()).decode()}"/>'
+                + img_of(self.plot(), f'cosines of the pairs of {self.name}', dpi=80) +
                 f'<details><summary>pairs</summary>{self.rows.head(12).to_html(border=0, index=False, float_format="{:.3f}".format)}</details>')
 
 # %% ../nbs/05_similarity.ipynb #cf7f74af

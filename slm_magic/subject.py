@@ -15,12 +15,13 @@ from .export import Export, export_onnx, merged_copy
 from .methods import METHODS
 from .model import find_model, load_config, load_model, load_tokenizer
 from .options import RecipeError
-from .peft_adapters import Adapter, attach, check_head, check_merge, find_adapter, prompt_of, stop_tokens
+from .peft_adapters import Adapter, attach, check_head, check_merge, find_adapter, prompt_of
 from .prove import distance, genai_tokens, greedy_tokens, onnx_logits, onnx_text, open_genai, own_text, reference, torch_speed
 from .quantize import hessians
 from .recipe import tiny_model
 from .run import Run
 from .tasks import model_kind
+from .template import stop_ids
 from .tuned import dequantized
 
 # %% ../nbs/07d_subject.ipynb #54ebd508
@@ -52,7 +53,7 @@ class Subject:
         return reference(self.model, rows)
     def answer(self, ids, n):
         "Greedy tokens of the trained model."
-        return greedy_tokens(self.model, ids, n, stop_tokens(self.tokenizer))
+        return greedy_tokens(self.model, ids, n, stop_ids(self.tokenizer))
     def export(self, path, rows, meanwhile):
         "An fp32 ONNX folder of the merged model."
         return export_onnx(self.merged, self.tokenizer, path, rows, meanwhile)

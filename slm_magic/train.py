@@ -13,14 +13,14 @@ from pathlib import Path
 from .card import run_card
 from .loop import checkpoints, keep_best, make_trainer, put_back, sync
 from .licence import data_licence, model_licence
-from .methods import METHODS
-from .model import apply_method, count_parameters, load_model, quiet
+from .model import apply_method, base_model, count_parameters, quiet
 from .options import RecipeError, atomic_dir, atomic_write, find, suggest
+from .pictures import png_of
 from .plan import Plan, check_reports, make_plan
 from .recipe import Recipe, recipe_options
 from .run import Listener, PrintListener, Run, create_run, data_hash, interrupt_guard, read_lines, set_status, write_lines
 from .template import stop_ids
-from .steps import count_tokens, make_callback, sample_answers
+from .steps import make_callback, sample_answers
 from .tensorboard import TensorBoard
 from .tuned import save_tuned
 from .views import views
@@ -34,26 +34,25 @@ def run_plan(
 ) -> Run:
     "Train, and leave the run folder complete in every case."
     with quiet(): from transformers import PrinterCallback, set_seed # imports the trainer, and bitsandbytes with hints of its own
-    model,r = None,plan.recipe
+    model,r,licence = None,plan.recipe,model_licence(plan.base)
     if 'tensorboard' in check_reports(r): listeners = [*listeners, TensorBoard(r.logging_dir)]
     try:
         with quiet(), interrupt_guard(run):
             set_seed(r.seed)
-            base_model = load_model(plan.base, r.precision, r.trust_remote_code, head=plan.data.head, labels=plan.data.labels, seed=r.seed, quantize=METHODS[r.method].quantized)
-            base_model.config.use_cache = False
-            base = sample_answers(plan, base_model)
+            start = base_model(r, plan.data.head, plan.data.labels)
+            start.config.use_cache = False
+            base = sample_answers(plan, start)
             set_seed(r.seed)
-            model = apply_method(base_model, r, plan.data.head)
+            model = apply_method(start, r, plan.data.head)
             trainer = make_trainer(plan, model, run)
-            count_tokens(trainer)
             callback = make_callback(run, plan, listeners, base)
             callback.trainer,callback.resume_from = trainer,resume_from
             if resume_from: trainer.args.eval_on_start = False # it has been
             trainer.add_callback(callback)
             trainer.remove_callback(PrinterCallback)
             trainable,total = count_parameters(model)
-            info = dict(model=r.model or 'bundled tiny model', method=r.method, trainable=trainable, total=total, device=str(base_model.device), dtype=str(base_model.dtype)[6:], max_steps=plan.steps,
-                        epochs=plan.epochs, rows=len(plan.data.train), eval_rows=len(plan.data.eval), licence=model_licence(plan.base), notes=[plan.data.how, *plan.data.notes, *data_licence(r)])
+            info = dict(model=r.model or 'bundled tiny model', method=r.method, trainable=trainable, total=total, device=str(start.device), dtype=str(start.dtype)[6:], max_steps=plan.steps,
+                        epochs=plan.epochs, rows=len(plan.data.train), eval_rows=len(plan.data.eval), licence=licence, notes=[plan.data.how, *plan.data.notes, *data_licence(r)])
             for o in listeners: o.on_start(run, info)
             trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
             stopped = run.stop_requested
@@ -72,7 +71,7 @@ def run_plan(
         raise
     finally:
         (run.path/'STOP').unlink(missing_ok=True)
-        finish(run, listeners)
+        finish(run, listeners, licence)
     return run
 
 def failure_message(
@@ -85,14 +84,10 @@ def failure_message(
     half = r.precision in ('bf16', 'fp16') or r.upstream.get('bf16') or r.upstream.get('fp16')
     return f"{run.id}: {why}; {left}.\nLower learning_rate ({r.learning_rate:g}){', use precision: fp32' if half else ''}{', or look at the loss' if r.loss else ''}."
 
-def finish(run, listeners):
+def finish(run, listeners, licence):
     "The still picture, the card, and the last event."
-    if run.rows:
-        from io import BytesIO
-        png = BytesIO()
-        run.plot().savefig(png, format='png', dpi=110)
-        atomic_write(run.path/'curves.png', png.getvalue())
-    atomic_write(run.path/'README.md', run_card(run, model_licence(run.base_model_path)))
+    if run.rows: atomic_write(run.path/'curves.png', png_of(run.plot(), dpi=110))
+    atomic_write(run.path/'README.md', run_card(run, licence))
     for o in listeners: o.on_end(run)
 
 # %% ../nbs/04_train.ipynb #87c57f56
