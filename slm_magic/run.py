@@ -126,7 +126,7 @@ class RunFolder:
 def read_lines(path) -> list[dict]:
     "JSON lines of a file that another process may be writing: a last line without its end is left out."
     res = []
-    for line in path.read_text(encoding='utf-8').splitlines():
+    for line in path.read_text(encoding='utf-8').split('\n'): # only there: text may hold other ends of lines
         try: res.append(json.loads(line))
         except ValueError: pass
     return res
