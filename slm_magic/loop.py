@@ -4,18 +4,20 @@
 
 # %% auto #0
 __all__ = ['MOST_SKIPPED', 'MOST_REMEMBERED', 'sync', 'checkpoints', 'rotate', 'keep_best', 'EpochOrder', 'drop_bad_gradients',
-           'remember', 'put_back', 'answer_length', 'own_metrics', 'make_trainer', 'collate']
+           'remember', 'put_back', 'answer_length', 'own_metrics', 'why_stock', 'why_padded', 'fast_step',
+           'make_trainer']
 
 # %% ../nbs/04_loop.ipynb #43cfaf62
 import json, os, shutil
 from functools import partial
 from pathlib import Path
-from .heads import HEADS
+from .engine import Engine, accelerate_step, few_rows
 from .metrics import compute_metrics
 from .model import count_parameters
 from .options import atomic_dir, atomic_write
 from .plan import Plan, training_arguments
 from .predict import predict
+from .recipe import Recipe
 from .run import Run
 from .scoring import row_losses
 
@@ -113,18 +115,49 @@ def own_metrics(
     said = predict(model, plan.tokenizer, ex.prompts, plan.data.head, labels=labels, max_new_tokens=answer_length(plan), max_length=plan.data.max_length)
     return {f'eval_{k}': v for k,v in compute_metrics(plan.recipe.metrics, [o.strip() for o in said], [o.strip() for o in ex.completions], ex.rows).items()}
 
+# %% ../nbs/04_loop.ipynb #78277c01
+def why_stock(
+    recipe:Recipe, # its `engine`, and what else would change the step
+) -> str:          # '' when nothing speaks against the fast step
+    "Why the step stays as transformers has it."
+    import torch
+    if recipe.engine == 'stock': return 'as asked for'
+    for k in 'bf16', 'fp16', 'torch_compile', 'use_liger_kernel', 'fsdp', 'deepspeed':
+        if recipe.upstream.get(k): return f'{k} has its own arithmetic'
+    if torch.cuda.device_count() > 1 or torch.distributed.is_available() and torch.distributed.is_initialized(): return 'several devices'
+    return ''
+
+def why_padded(
+    recipe:Recipe, # its `packing`, method and noise
+) -> str:          # '' when rows can be packed
+    "Why rows stay in a padded batch."
+    if not recipe.packing: return 'as asked for'
+    if recipe.method in ('prefix', 'prompt'): return f'method {recipe.method} puts tokens before each'
+    return 'neftune_noise_alpha depends on their length' if recipe.upstream.get('neftune_noise_alpha') else ''
+
+def fast_step(
+    plan:Plan, # its recipe and rows
+    model,     # with its trainable parameters switched on
+):             # context manager of an `Engine`
+    "The engine of a run."
+    r,rows = plan.recipe,plan.data.train
+    return accelerate_step(model, few_rows(rows, plan.data.head), plan.data.head, pad_id=plan.tokenizer.pad_token_id, longest=max(map(len, rows.input_ids)), precision=r.precision,
+                           stock=why_stock(r), padded=why_padded(r), fuse=r.loss is None and not r.upstream.get('label_smoothing_factor'))
+
 # %% ../nbs/04_loop.ipynb #909cb479
 def make_trainer(
     plan:Plan, # what to do
     model,     # model with its trainable parameters switched on
     run:Run,   # where checkpoints go
+    engine:Engine=None, # computes losses, from `fast_step`; default: as transformers does
 ):
     "A `transformers.Trainer` with exact evaluation, checkpoints and resuming."
     import torch
     from torch.nn.functional import cross_entropy
     from transformers import Trainer
     from transformers.trainer_pt_utils import LengthGroupedSampler
-    head,own,smooth = HEADS[plan.data.head],plan.recipe.loss,plan.recipe.upstream.get('label_smoothing_factor')
+    own,smooth = plan.recipe.loss,plan.recipe.upstream.get('label_smoothing_factor')
+    engine = engine or Engine(model, plan.data.head, plan.tokenizer.pad_token_id, stock='nothing else is given')
     learned = partial(cross_entropy, label_smoothing=smooth, reduction='none') if smooth and own is None else own
     module = own if isinstance(own, torch.nn.Module) else None
     extra = [p for p in module.parameters() if p.requires_grad] if module else []
@@ -135,11 +168,11 @@ def make_trainer(
         tokens_seen = 0              # real tokens trained on
         good = None                  # weights to go back to, with their step
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            losses,_ = head.losses(model, inputs, learned)
-            return losses.sum()/(len(losses) if num_items_in_batch is None else num_items_in_batch)
+            total,n = engine.loss_sum(inputs, learned, model)
+            return total/(n if num_items_in_batch is None else num_items_in_batch)
 
         def training_step(self, model, inputs, *args, **kwargs):
-            self.tokens_seen += int(inputs['attention_mask'].sum())
+            self.tokens_seen += engine.tokens(inputs)
             loss = super().training_step(model, inputs, *args, **kwargs)
             if loss.isfinite(): return loss
             self.not_finite += 1
@@ -181,9 +214,7 @@ def make_trainer(
             self._globalstep_last_logged = window['since']
             if extra: module.load_state_dict(torch.load(Path(checkpoint)/'loss.pt', weights_only=True))
     trainer = RunTrainer(model=model, args=training_arguments(plan), train_dataset=plan.data.train, eval_dataset=plan.data.eval,
-                         data_collator=partial(collate, head.name, plan.tokenizer.pad_token_id))
+                         data_collator=engine.collate)
     trainer.label_smoother = None # in `compute_loss`
     trainer.model_accepts_loss_kwargs,trainer._loss_shifts_labels = True,False # count all items of an optimizer batch; the collators leave out what is not predicted
     return trainer
-
-def collate(head, pad_id, rows): return HEADS[head].collate(rows, pad_id) # by name, so that it can be sent to `dataloader_num_workers` on every system

@@ -44,6 +44,8 @@ class Recipe:
     modules_to_save:'list|None' = opt(None, 'layers trained whole beside the adapter', group='Model & method')
     num_virtual_tokens:'int|None' = opt(None, 'length of the learned prefix or prompt [tokens]; default: 20', group='Model & method', least=1)
     precision:str = opt('auto', 'arithmetic of the model', group='Model & method', choices=('auto', 'fp32', 'bf16', 'fp16'), aliases=('torch_dtype', 'dtype'))
+    engine:str = opt('auto', 'training step: the fastest that is exact, or as transformers has it', group='Training', choices=('auto', 'stock'))
+    packing:bool = opt(True, 'rows of a batch one after another without padding, unseen by each other, where the model allows it', group='Training')
     trust_remote_code:bool = opt(False, 'run code that comes with the model', group='Model & method')
     num_train_epochs:float = opt(3., 'passes over the data', group='Training', short='e', above=0, aliases=('epochs',))
     max_steps:int = opt(-1, 'optimizer steps; overrides epochs when positive', group='Training', least=-1)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Listener', 'PrintListener', 'interrupt_guard', 'environment', 'data_hash', 'RunFolder', 'read_lines', 'Run',
-           'draw_run', 'load_eval', 'load_tuned', 'load_base', 'create_run', 'write_lines', 'set_status']
+           'draw_run', 'load_eval', 'load_tuned', 'load_base', 'create_run', 'write_lines', 'set_status', 'record']
 
 # %% ../nbs/04_run.ipynb #745d28c6
 import hashlib, json, os, platform, signal, subprocess, threading, time
@@ -261,3 +261,11 @@ def set_status(
     "Update `status.json` in one step."
     state = {k:v for k,v in run.state.items() if k != 'error'}
     atomic_write(run.path/'status.json', json.dumps(state | dict(status=status, updated=time.time(), best=run.best) | more, indent=1))
+
+def record(
+    run:Run, # its folder
+    **facts, # plain values
+):
+    "Add to the run's `env.json`."
+    path = run.path/'env.json'
+    atomic_write(path, json.dumps(json.loads(path.read_text()) | facts, indent=1))

@@ -11,14 +11,14 @@ import json, os, shutil
 from dataclasses import replace
 from pathlib import Path
 from .card import run_card
-from .loop import checkpoints, keep_best, make_trainer, put_back, sync
+from .loop import checkpoints, fast_step, keep_best, make_trainer, put_back, sync
 from .licence import data_licence, model_licence
 from .model import apply_method, base_model, count_parameters, quiet
 from .options import RecipeError, atomic_dir, atomic_write, find, suggest
 from .pictures import png_of
 from .plan import Plan, check_reports, make_plan
 from .recipe import Recipe, recipe_options
-from .run import Listener, PrintListener, Run, create_run, data_hash, interrupt_guard, read_lines, set_status, write_lines
+from .run import Listener, PrintListener, Run, create_run, data_hash, interrupt_guard, read_lines, record, set_status, write_lines
 from .template import stop_ids
 from .steps import make_callback, sample_answers
 from .tensorboard import TensorBoard
@@ -44,20 +44,22 @@ def run_plan(
             base = sample_answers(plan, start)
             set_seed(r.seed)
             model = apply_method(start, r, plan.data.head)
-            trainer = make_trainer(plan, model, run)
-            callback = make_callback(run, plan, listeners, base)
-            callback.trainer,callback.resume_from = trainer,resume_from
-            if resume_from: trainer.args.eval_on_start = False # it has been
-            trainer.add_callback(callback)
-            trainer.remove_callback(PrinterCallback)
-            trainable,total = count_parameters(model)
-            info = dict(model=r.model or 'bundled tiny model', method=r.method, trainable=trainable, total=total, device=str(start.device), dtype=str(start.dtype)[6:], max_steps=plan.steps,
-                        epochs=plan.epochs, rows=len(plan.data.train), eval_rows=len(plan.data.eval), licence=licence, notes=[plan.data.how, *plan.data.notes, *data_licence(r)])
-            for o in listeners: o.on_start(run, info)
-            trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
-            stopped = run.stop_requested
-            if callback.failure: kept = put_back(run, trainer)
-            elif not stopped: keep_best(run, trainer)
+            with fast_step(plan, model) as engine:
+                trainer = make_trainer(plan, model, run, engine)
+                callback = make_callback(run, plan, listeners, base)
+                callback.trainer,callback.resume_from = trainer,resume_from
+                if resume_from: trainer.args.eval_on_start = False # it has been
+                trainer.add_callback(callback)
+                trainer.remove_callback(PrinterCallback)
+                trainable,total = count_parameters(model)
+                info = dict(model=r.model or 'bundled tiny model', method=r.method, trainable=trainable, total=total, device=str(start.device), dtype=str(start.dtype)[6:], max_steps=plan.steps,
+                            epochs=plan.epochs, rows=len(plan.data.train), eval_rows=len(plan.data.eval), licence=licence, engine=str(engine), notes=[plan.data.how, *plan.data.notes, *data_licence(r)])
+                record(run, engine=str(engine), check=engine.check)
+                for o in listeners: o.on_start(run, info)
+                trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+                stopped = run.stop_requested
+                if callback.failure: kept = put_back(run, trainer)
+                elif not stopped: keep_best(run, trainer)
             model = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False) # `bf16` and `fp16` are for training
             if not (callback.failure and kept is None): save_result(run, plan, model)
             run._model = None if hasattr(model, 'first_adapter') else model # the base below it is changed; loaded anew, it is not

@@ -40,9 +40,9 @@ def rows_of(*lengths, prefix=()):
 
 def ours_and_stock(model, rows, **kwargs):
     with checkable(model) as params:
-        with accelerate_step(model, rows[:2], stock=True) as engine: stock = gradients(engine, engine.collate(rows, 0), params)
+        with accelerate_step(model, rows[:2], stock='as asked for') as engine: stock = gradients(engine, engine.collate(rows), params)
         stock = stock[0],[o.clone() for o in stock[1]]
-        with accelerate_step(model, rows[:2], longest=max(len(o['input_ids']) for o in rows), **kwargs) as engine: return engine, differences(gradients(engine, engine.collate(rows, 0), params), stock)
+        with accelerate_step(model, rows[:2], longest=max(len(o['input_ids']) for o in rows), **kwargs) as engine: return engine, differences(gradients(engine, engine.collate(rows), params), stock)
 
 @pytest.mark.parametrize('name', archs)
 def test_exact(name):
@@ -60,7 +60,7 @@ def test_rows_keep_apart(name):
         assert engine.packed
         def summed(batch):
             for p in params: p.grad = None
-            total,_ = engine.loss_sum(engine.collate(batch, 0))
+            total,_ = engine.loss_sum(engine.collate(batch))
             total.backward()
             return float(total.detach()),[p.grad.clone() for p in params]
         together,alone = summed(rows),[summed([o]) for o in rows]
@@ -93,9 +93,9 @@ def test_padding_side_does_not_matter():
     with checkable(model) as params:
         right = pad_batch(rows, 0)
         left = {k: torch.stack([torch.roll(row, int((mask == 0).sum())) for row,mask in zip(v, right['attention_mask'])]) for k,v in right.items()}
-        with accelerate_step(model, rows, stock=True) as engine: stock = gradients(engine, left, params)
+        with accelerate_step(model, rows, stock='as asked for') as engine: stock = gradients(engine, left, params)
         stock = stock[0],[o.clone() for o in stock[1]]
-        with accelerate_step(model, rows) as engine: diff = differences(gradients(engine, engine.collate(rows, 0), params), stock)
+        with accelerate_step(model, rows) as engine: diff = differences(gradients(engine, engine.collate(rows), params), stock)
     assert diff['total'] < 1e-5, diff
 
 def test_bf16():
@@ -105,7 +105,7 @@ def test_bf16():
 
 def test_a_wrong_patch_stays_off(monkeypatch):
     "A patch that computes something else is found and switched off; the others stay"
-    import slm_magic.engine as lib
+    import slm_magic.patches as lib
     def wrong(model, undo, **_):
         for m in model.modules():
             if type(m).__name__ == 'LlamaRMSNorm': lib.set_forward(undo, m, lambda self,x: x*self.weight*1.01)
