@@ -190,7 +190,7 @@ def make_trainer(
             return EpochOrder(sampler, self.args.data_seed or self.args.seed) if isinstance(sampler, LengthGroupedSampler) else sampler
 
         def evaluate(self, *args, **kwargs):
-            sums,counts = row_losses(self.model, plan.data.eval, self.args.per_device_eval_batch_size, own)
+            sums,counts = row_losses(self.model, plan.data.eval, self.args.per_device_eval_batch_size, own, engine)
             metrics = dict(eval_loss=sum(sums)/sum(counts), **own_metrics(plan, self.model))
             self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
             return metrics

@@ -22,23 +22,22 @@ def pack_rows(
     rows:list[dict],    # each with `input_ids` and `labels`, -100 where nothing is learned
     share:bool=True,    # compute a common beginning once
     least:float=.05,    # part of the tokens it must save
-) -> dict:              # tensors: input_ids and position_ids [1, tokens], keep and labels [learned], segments [rows, 2], prefix [1]
+) -> dict:              # tensors: input_ids and position_ids [1, tokens], keep, labels and rows [learned], segments [rows, 2], prefix [1]
     "Rows one after another; `prefix` tokens at the start belong to all of them."
     import torch
     ids = [o['input_ids'] for o in rows]
     n = common_prefix(ids) if share and len(ids) > 1 else 0
     if n*(len(ids)-1) < least*sum(map(len, ids)): n = 0
-    tokens,positions,keep,wanted,segments = ids[0][:n],list(range(n)),[],[],[]
-    for row in rows:
+    tokens,positions,keep,wanted,of,segments = ids[0][:n],list(range(n)),[],[],[],[]
+    for k,row in enumerate(rows):
         start,own = len(tokens),row['input_ids'][n:]
         learned = [i for i,label in enumerate(row['labels']) if i and label != -100]
         keep += [n-1 if i == n else start+i-n-1 if i > n else i-1 for i in learned]
-        wanted += [row['labels'][i] for i in learned]
+        wanted,of = wanted + [row['labels'][i] for i in learned],of + [k]*len(learned)
         tokens,positions = tokens+own,positions+list(range(n, n+len(own)))
         segments.append((start, start+len(own)))
-    as_tensor = torch.tensor
-    return dict(input_ids=as_tensor([tokens]), position_ids=as_tensor([positions]), keep=as_tensor(keep, dtype=torch.long), labels=as_tensor(wanted, dtype=torch.long),
-                segments=as_tensor(segments), prefix=as_tensor([n]))
+    lists = dict(input_ids=[tokens], position_ids=[positions], keep=keep, labels=wanted, rows=of, segments=segments, prefix=[n])
+    return {k: torch.tensor(v, dtype=torch.long) for k,v in lists.items()}
 
 # %% ../nbs/03a_pack.ipynb #63325beb
 @dataclass(frozen=True)

@@ -182,6 +182,7 @@ def training_arguments(
     if not len(plan.data.eval): more.pop('eval_strategy', None)
     needed = dict(cosine_with_min_lr=dict(min_lr_rate=.1), cosine_warmup_with_min_lr=dict(min_lr_rate=.1), warmup_stable_decay=dict(num_decay_steps=max(1, plan.steps//5))).get(r.lr_scheduler_type, {})
     if 'min_lr' not in (own := more.get('lr_scheduler_kwargs') or {}): more['lr_scheduler_kwargs'] = needed | own
+    if r.engine == 'auto' and plan.data.head in ('sequence', 'token', 'seq2seq'): more.setdefault('train_sampling_strategy', 'group_by_length') # little padding, where rows cannot be packed
     given = dict(save_strategy='steps', use_cpu=pick_device() == 'cpu', logging_nan_inf_filter=False, warmup_steps=math.ceil(r.warmup_ratio*plan.steps), dataloader_pin_memory=pick_device() == 'cuda')
     try: return TrainingArguments(**{k: getattr(r, k) for k in names}, **{**given, **evaluates, **more}, output_dir=str(plan.path/'checkpoints'), disable_tqdm=True,
                                   remove_unused_columns=False, save_total_limit=None)

@@ -6,6 +6,7 @@
 __all__ = ['by_length', 'row_losses', 'answers', 'class_losses']
 
 # %% ../nbs/02_scoring.ipynb #7524245c
+from functools import partial
 from .examples import Examples
 from .heads import HEADS
 from .template import encode_prompt, stop_ids
@@ -25,17 +26,19 @@ def row_losses(
     examples:Examples, # rows to score
     batch_size:int=16, # rows at a time
     loss=None,         # of items, as in `causal_losses`
+    engine=None,       # `Engine` that computes them, during a run
 ) -> tuple[list[float], list[int]]: # summed loss [nats] and number of learned items, per row
     "How surprised `model` is by what each row teaches."
     import torch
     sums,counts,head = [0.]*len(examples),[0]*len(examples),HEADS[examples.head]
+    collate,losses_of = (engine.collate, engine.losses) if engine else (partial(head.collate, pad_id=examples.pad_id), partial(head.losses, model))
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode():
             for idx in by_length([len(o) for o in examples.input_ids], batch_size):
-                batch = {k: v.to(model.device) for k,v in head.collate([examples[i] for i in idx], examples.pad_id).items()}
-                losses,rows = head.losses(model, batch, loss)
+                batch = {k: v.to(model.device) for k,v in collate([examples[i] for i in idx]).items()}
+                losses,rows = losses_of(batch, loss=loss)
                 total = torch.zeros(len(idx), device=losses.device).index_add_(0, rows, losses.float()).tolist()
                 number = torch.bincount(rows, minlength=len(idx)).tolist()
                 for i,s,n in zip(idx, total, number): sums[i],counts[i] = s,n
