@@ -11,6 +11,7 @@ from html import escape
 from .encoders import encode_causal, encode_seq2seq, encode_sequence, encode_token
 from .pairs import encode_pairs
 from .template import end_of_turn
+from .token_cache import encoded
 
 # %% ../nbs/00_examples.ipynb #170751ce
 ENCODERS = dict(causal=encode_causal, sequence=encode_sequence, token=encode_token, seq2seq=encode_seq2seq, embedding=encode_pairs)
@@ -38,8 +39,8 @@ class Examples:
     @classmethod
     def of(cls, tokenizer, pairs, rows=None, max_length=None, train_on='completion', head='causal', classes=None):
         "Encode `pairs` of prompt and completion; pairs whose completion does not fit are left out and noted."
-        res = cls(tokenizer=tokenizer, head=head)
-        for i,(ids,labels,lost,*more) in enumerate(ENCODERS[head](tokenizer, pairs, rows, max_length, train_on, classes)):
+        res,made = cls(tokenizer=tokenizer, head=head),encoded(ENCODERS[head], tokenizer, pairs, None, max_length, train_on, classes)
+        for i,(ids,labels,lost,*more) in enumerate(made):
             if lost: (res.cut if ids else res.left_out)[i] = int(lost)
             if not ids: continue
             for to,value in zip((res.input_ids, res.labels, res.prompts, res.completions, res.rows, res.more), (ids, labels, *pairs[i], rows[i] if rows else {}, *(more or [{}]))): to.append(value)
