@@ -18,12 +18,40 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
-@pytest.mark.parametrize('rows', [24, 19], ids=['whole', 'last batch incomplete'])
+uneven_rows = pytest.mark.parametrize('rows', [24, 19], ids=['whole', 'last batch incomplete'])
+
+def batches(rows, batch, accumulate):
+    "A recipe that sees `rows` in order, so that only the size of the batches differs"
+    return dict(data=uneven[:rows], eval=0, r=4, num_train_epochs=2, per_device_train_batch_size=batch, gradient_accumulation_steps=accumulate, max_grad_norm=0, logging_steps=1, samples=0,
+                optim='sgd', learning_rate=.05, precision='fp32', train_sampling_strategy='sequential', name=f'b{batch}')
+
+@uneven_rows
+def test_accumulated_gradients_are_exact(here, rows):
+    "Before each update the gradient of every parameter is that of the whole batch: 2 rows × 4 against 8 at once"
+    from transformers import TrainerCallback
+    def gradients(batch, accumulate):
+        plan = make_plan(Recipe.make(**batches(rows, batch, accumulate) | dict(learning_rate=.01)))
+        torch.manual_seed(0)
+        model,seen = apply_method(load_model(None, 'fp32'), plan.recipe),[]
+        for n,p in model.named_parameters():
+            if 'lora_B' in n: torch.nn.init.normal_(p.data, std=.02) # at their usual zeros half of the gradients are zero too
+        trainer = make_trainer(plan, model, create_run(plan.recipe, plan.data, plan.path))
+        class Keep(TrainerCallback):
+            def on_pre_optimizer_step(self, args, state, control, **kw): seen.append({n: p.grad.double().clone() for n,p in model.named_parameters() if p.requires_grad})
+        trainer.add_callback(Keep())
+        trainer.train()
+        return seen
+    whole,parts = gradients(8, 1),gradients(2, 4)
+    assert len(whole) == len(parts) == 2*math.ceil(rows/8)
+    for a,b in zip(whole, parts):
+        size = math.hypot(*(g.norm().item() for g in a.values()))
+        off = {n: (a[n]-b[n]).norm().item() for n in a}
+        assert size > .1 and math.hypot(*off.values())/size < 1e-5 and all(a[n].norm() > 0 and off[n] < 1e-5*a[n].norm() for n in a), off
+
+@uneven_rows
 def test_accumulation_is_exact(here, rows):
-    "2 rows × 4 accumulated and 8 rows at once: the same losses, gradient norms and weights, though rows differ in length"
-    def run(batch, accumulate):
-        return finetune(data=uneven[:rows], eval=0, r=4, num_train_epochs=2, per_device_train_batch_size=batch, gradient_accumulation_steps=accumulate, max_grad_norm=0, logging_steps=1, samples=0,
-                        optim='sgd', learning_rate=.05, precision='fp32', train_sampling_strategy='sequential', name=f'b{batch}', listeners=[])
+    "2 rows × 4 accumulated and 8 rows at once: the same losses and weights, though rows differ in length"
+    def run(batch, accumulate): return finetune(**batches(rows, batch, accumulate), listeners=[])
     a,b = run(8, 1),run(2, 4)
     assert len(losses(a)) == 2*math.ceil(rows/8)
     assert torch.allclose(torch.tensor(losses(a, 'loss')), torch.tensor(losses(b, 'loss')), rtol=1e-5)
