@@ -267,8 +267,25 @@ def test_functions_of_the_notebook(here):
     assert saved['loss'] == '<half>' and saved['metrics'] == ['accuracy', '<shouting>']
     state = json.loads((run.path/'status.json').read_text())
     (run.path/'status.json').write_text(json.dumps(state | dict(status='stopped')))
-    with pytest.raises(RecipeError, match='--loss'): finetune(resume=run, listeners=[])
+    with pytest.raises(RecipeError, match=r'%%finetune --resume \S+ with loss: \$half and metrics: \[accuracy, \$shouting\]') as e: finetune(resume=run, listeners=[])
+    assert len(str(e.value).splitlines()) == 1
     assert finetune(resume=run, loss=half, metrics=['accuracy', shouting], listeners=[]).status == 'done'
+
+def test_functions_given_again(here):
+    "The cell that the error names resumes the run, and goes on as one that was never stopped"
+    from slm_magic.verbs import meant, verbs
+    def half(logits, wanted): return torch.nn.functional.cross_entropy(logits, wanted)/2
+    def length(predictions, references): return sum(map(len, predictions))/len(predictions)
+    keys = dict(max_steps=5, r=2, samples=0, logging_steps=1, eval_steps=2, precision='fp32', eval=8, per_device_train_batch_size=4, lora_dropout=.1, loss=half, metrics=[length, 'accuracy'])
+    whole,_ = finetune(**keys, name='whole', listeners=[]),finetune(**keys, name='parts', listeners=[StopAt(3)])
+    def cell(line, body=None):
+        verb,values = meant(verbs['finetune'], line, body, dict(half=half, length=length))
+        return verb.call(values, 'runs', lambda *_: None)
+    with pytest.raises(RecipeError) as e: cell('--resume parts')
+    line,_,body = str(e.value).partition('%%finetune ')[2].removesuffix(' in its body.').partition(' with ')
+    parts = cell(line, body.replace(' and ', '\n'))
+    same = 'loss', 'eval_loss', 'eval_length', 'eval_accuracy', 'learning_rate', 'grad_norm'
+    assert [[o.get(k) for k in same] for o in parts.rows] == [[o.get(k) for k in same] for o in whole.rows]
 
 def test_regularization_reaches_its_place(here):
     "Rank, alpha, dropout and decay arrive in the adapter and the optimizer"
