@@ -147,6 +147,14 @@ def test_a_loss_that_learns(here):
     resumed = finetune(resume='parts', loss=fresh, listeners=[])
     assert fresh.scale.item() == whole.scale.item() and losses(resumed, 'loss', 'grad_norm') == losses(run, 'loss', 'grad_norm')
 
+@pytest.mark.parametrize('more', [dict(optim='sgd', gradient_accumulation_steps=2), dict(optim='adafactor'), dict(bf16=True, lora_dropout=.1)], ids=['sgd, accumulated', 'adafactor', 'bf16'])
+def test_learning_rates_are_tried_as_in_training(here, more):
+    "At one constant rate the range test gives the losses of training: the same optimizer, batches, arithmetic and dropout"
+    from slm_magic.lr_find import lr_find
+    keys = dict(data=uneven, eval=6, max_steps=5, r=2, samples=0, per_device_train_batch_size=2, lr_scheduler_type='constant', warmup_ratio=0, logging_steps=1, **more)
+    run = finetune(**keys, learning_rate=.01, eval_strategy='no', listeners=[])
+    assert lr_find(**keys, start=.01, end=.01, steps=5).losses == [o['loss'] for o in run.rows if 'loss' in o]
+
 def other(f):
     "A value of a field that is not its default"
     kinds = {'local_rank': 1, 'optim': 'adafactor', 'lr_scheduler_type': 'linear', 'eval_strategy': 'epoch', 'save_strategy': 'epoch', 'logging_strategy': 'epoch', 'warmup_steps': 3, 'debug': 'underflow_overflow', 'report_to': 'tensorboard',
