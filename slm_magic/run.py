@@ -207,7 +207,7 @@ def load_eval(
 ) -> Examples:
     "The held-out rows of a run, as it was scored on them."
     lines = read_lines(run.path/'eval.jsonl')
-    pairs,rows = [(Turns(o['prompt'], o.get('learned', ())), o['completion']) for o in lines],[o.get('row') or {} for o in lines]
+    pairs,rows = [(Turns(o['prompt'], o.get('learned', ()), o.get('asked', ())), o['completion']) for o in lines],[o.get('row') or {} for o in lines]
     return Examples.of(run.tokenizer, pairs, rows, max_length=run.facts['max_length'], train_on=run.recipe.train_on, head=run.head, classes=run.labels)
 
 @quiet()
@@ -246,7 +246,7 @@ def create_run(
         atomic_write(tmp/'env.json', json.dumps(environment(data), indent=1))
         atomic_write(tmp/'data.json', json.dumps(kept, indent=1, ensure_ascii=False))
         atomic_write(tmp/'data_report.json', json.dumps(data.report.to_dict(), ensure_ascii=False))
-        write_lines(tmp/'eval.jsonl', [dict(prompt=p, completion=c, row=r) | (dict(learned=p.learned) if getattr(p, 'learned', None) else {}) for p,c,r in zip(data.eval.prompts, data.eval.completions, data.eval.rows)])
+        write_lines(tmp/'eval.jsonl', [dict(prompt=p, completion=c, row=r) | {k: o for k,o in getattr(p, '__dict__', {}).items() if o} for p,c,r in zip(data.eval.prompts, data.eval.completions, data.eval.rows)])
         atomic_write(tmp/'metrics.jsonl', '')
         atomic_write(tmp/'status.json', json.dumps(dict(status='running', pid=os.getpid(), started=time.time())))
     return Run(path)

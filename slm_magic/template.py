@@ -121,10 +121,10 @@ CHAT_TEMPLATE = ("{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>'
 
 # %% ../nbs/00_template.ipynb #2546d0fd
 class Turns(str):
-    "A conversation up to its last answer; `learned` has the (start, end) of each earlier answer with its end-of-turn token."
-    def __new__(cls, text, learned=()):
+    "A conversation up to its last answer; `learned` has the (start, end) of each earlier answer with its end-of-turn token, `asked` where the words of each user's turn start."
+    def __new__(cls, text, learned=(), asked=()):
         res = super().__new__(cls, text)
-        res.learned = [tuple(o) for o in learned]
+        res.learned,res.asked = [tuple(o) for o in learned],list(asked)
         return res
 
 # %% ../nbs/00_template.ipynb #686cd66b
@@ -132,7 +132,7 @@ def encode_rows(
     tokenizer,                # transformers tokenizer, fast
     pairs:list[tuple[str, str]], # prompt (given; may be `Turns`) and completion (learned) of each row
     train_on:str='completion',   # or 'all': every token carries loss
-) -> list[tuple[list[int], list[int]]]: # ids and labels of each row, of equal length, uncut
+) -> list[tuple[list[int], list[int], list[int]]]: # ids and labels of each row, of equal length, uncut; where users begin to speak
     "Token ids of many rows at once, and which of them carry loss."
     stop = end_of_turn(tokenizer)
     texts = [p + c + ('' if c.endswith(stop) else stop) for p,c in pairs]
@@ -143,7 +143,8 @@ def encode_rows(
         start,given = [] if ids[:1] == bos else bos,len(prompt)
         labels = [i if e > given or train_on == 'all' else -100 for i,(_,e) in zip(ids, offsets)]
         for a,b in getattr(prompt, 'learned', ()): labels = [i if s < b and e > a else l for i,l,(s,e) in zip(ids, labels, offsets)]
-        res.append((start + ids, [-100]*len(start) + labels))
+        asked = [next(i for i,(_,e) in enumerate(offsets) if e > at) + len(start) for at in getattr(prompt, 'asked', ())]
+        res.append((start + ids, [-100]*len(start) + labels, asked))
     return res
 
 def encode(
@@ -164,17 +165,17 @@ def _bos(tokenizer):
 def cut(
     ids:list[int],     # tokens
     labels:list[int],  # labels, of the same length
+    asked:list[int],   # where users begin to speak, in a conversation
     max_length:int,    # longest result, None for no limit
-    keep:int=1,        # tokens at the very beginning that always stay: models rely on the first one
 ) -> tuple[list[int], list[int]]:
     "Shorten a row by its beginning, a conversation by its oldest exchanges; empty when the last answer alone is too long."
     if max_length is None or len(ids) <= max_length: return ids, labels
     starts = [i for i,o in enumerate(labels) if o != -100 and (i == 0 or labels[i-1] == -100)]
-    keep = min(keep, starts[0])
+    if asked and asked[0] + len(ids) - starts[-1] <= max_length: keep,places = asked[0],asked # what stands before the first user's words stays
+    else: keep,places = min(1, starts[0]),[i for i in range(1, starts[-1]) if labels[i] == -100 != labels[i-1]] # where an earlier answer is over; models rely on the first token
     first = len(ids) - max_length + keep # of the tokens that can stay
     if first > starts[-1]: return [], []
-    ends = [i for i in range(1, starts[-1]) if labels[i] == -100 != labels[i-1]] # where an earlier answer is over
-    first = next((i for i in ends if i >= first), first)
+    first = next((i for i in places if i >= first), first)
     return ids[:keep] + ids[first:], labels[:keep] + labels[first:]
 
 # %% ../nbs/00_template.ipynb #5de37067
