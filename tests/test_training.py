@@ -155,6 +155,20 @@ def test_learning_rates_are_tried_as_in_training(here, more):
     run = finetune(**keys, learning_rate=.01, eval_strategy='no', listeners=[])
     assert lr_find(**keys, start=.01, end=.01, steps=5).losses == [o['loss'] for o in run.rows if 'loss' in o]
 
+@pytest.mark.parametrize('end', ['', ' ', '\n', ':', ': ', ' \n\n'])
+def test_prompts_of_use_are_those_of_training(end):
+    "A user's words in the prompt of a run are the tokens that stood before the first learned one, whatever a template ends in and an answer begins with"
+    from slm_magic.data import prepare
+    from slm_magic.model import load_tokenizer
+    from slm_magic.recipe import tiny_model
+    from slm_magic.template import encode_prompt
+    tok,rows = load_tokenizer(tiny_model()),[dict(q=f'word {i}', a=a) for i,a in enumerate(('yes', '7', ' no', '\nno', ':yes', 'é', '  two', '"quoted"'))]
+    data = prepare(Recipe.make(data=rows, eval=0, template='Q {q}\nAnswer' + end + '{a}'), tok)
+    for o,ids,labels in zip(data.train.rows, data.train.input_ids, data.train.labels):
+        asked = data.prompt['prefix'] + o['q'] + data.prompt['suffix']
+        assert encode_prompt(tok, asked) == ids[:next(i for i,l in enumerate(labels) if l != -100)], (asked, o['a'])
+        assert tok.decode(ids).removeprefix(tok.bos_token) == asked + o['a'] + tok.decode(ids[-1:])
+
 def other(f):
     "A value of a field that is not its default"
     kinds = {'local_rank': 1, 'optim': 'adafactor', 'lr_scheduler_type': 'linear', 'eval_strategy': 'epoch', 'save_strategy': 'epoch', 'logging_strategy': 'epoch', 'warmup_steps': 3, 'debug': 'underflow_overflow', 'report_to': 'tensorboard',
