@@ -192,7 +192,7 @@ def test_every_training_argument(here):
         value = other(f)
         try: recipe = Recipe.make(**{'max_steps': 4, f.name: value})
         except RecipeError as e:
-            assert f.name in refused or f.name in ('metric_for_best_model', 'max_steps', 'num_train_epochs'), f'{f.name}: {e}'
+            assert f.name in refused or f.name in ('max_steps', 'num_train_epochs'), f'{f.name}: {e}'
             continue
         if recipe.notes: answered.append(f.name); continue
         if f.name in own: assert getattr(recipe, f.name) != getattr(Recipe, f.name), f.name; continue
@@ -231,6 +231,37 @@ def test_early_stopping_restores_the_best(here):
     assert run.status == 'done' and evals.index(min(evals)) < len(evals)-1
     sums,counts = row_losses(Run.load(run.path).model, load_eval(run))
     assert abs(sum(sums)/sum(counts) - min(evals)) < 1e-4
+
+@pytest.mark.parametrize('more,best,last', [(dict(), 4, 8), (dict(greater_is_better=False), 2, 6), (dict(metric_for_best_model='loss'), None, 10)], ids=['more is better', 'less is better', 'the loss'])
+def test_another_score_decides(here, more, best, last):
+    "The best step by a function of the notebook is where early stopping counts from, what the run ends with, and what view, picture, card and status show"
+    from safetensors.torch import load_file
+    from slm_magic.frames import losses as words, tables
+    from slm_magic.live import LiveView
+    scores,view = iter([0, .2, .9, .9, .5, .1]),LiveView('none') # the first is for planning: which scores are there?
+    def odd(predictions, references): return next(scores, .1)
+    run = finetune(data=uneven, eval=8, max_steps=10, eval_steps=2, logging_steps=2, early_stopping=2, r=2, samples=0, **dict(metric_for_best_model='odd', metrics=odd) | more, listeners=[view])
+    evals = [o for o in run.rows if 'eval_loss' in o]
+    if best is None: # the losses themselves decide
+        assert set(run.best) == {'step', 'eval_loss'} and run.best['eval_loss'] == min(o['eval_loss'] for o in evals)
+        return
+    assert run.best == {k: o[k] for o in evals if o['step'] == best for k in ('step', 'eval_loss', 'eval_odd')} == run.state['best'] and evals[-1]['step'] == last
+    kept,best_one = (load_file(o/'adapter_model.safetensors') for o in (run.path/'adapter', run.path/'checkpoints'/f'step-{best:06}'))
+    assert all(torch.equal(kept[k], best_one[k]) for k in kept)
+    said = f"best odd {run.best['eval_odd']:.4f} at step {best}"
+    assert said in words(view.moment) and said in [o.get_text() for o in run.plot().axes[0].get_legend().get_texts()] and f"eval odd {run.best['eval_odd']:.4f}" in run._repr_html_() and 'held-out odd' in (run.path/'README.md').read_text()
+    starred = [o for o in tables(view.moment).split('<tr>') if '★' in o]
+    assert len(starred) == 1 and f'>{best}</td>' in starred[0] and Run.load(run.path).best == run.best
+
+def test_a_score_that_decides_is_measured(here):
+    "By its name alone, as in transformers; what nothing measures is refused in one line that lists what there is"
+    for name in 'eval_accuracy', 'macro_f1':
+        run = finetune(max_steps=2, r=2, samples=0, eval=8, metric_for_best_model=name, lr_scheduler_type='reduce_lr_on_plateau', load_best_model_at_end=True, listeners=[])
+        key = 'eval_' + name.removeprefix('eval_')
+        assert key in run.metrics and run.best[key] == run.metrics[key].max() and run.recipe.metrics == [key[5:]] and any('decides which step' in o for o in run.facts['notes'])
+    for bad,says in (dict(metric_for_best_model='acuracy'), "Did you mean 'accuracy'"), (dict(metric_for_best_model='f1'), 'macro_f1'), (dict(metric_for_best_model='accuracy', eval=0), 'held-out rows'), (dict(metric_for_best_model='accuracy', eval_strategy='no'), 'held-out rows'), (dict(metric_for_best_model='mine', metrics=lambda p,r: dict(cost=1.)), 'cost'):
+        with pytest.raises(RecipeError, match=says) as e: finetune(max_steps=2, listeners=[], **bad)
+        assert len(str(e.value).splitlines()) == 1
 
 def test_memory_decides_what_was_left_open(here):
     "Too little memory: first smaller batches with more accumulation, then checkpointing; what was given stays"
