@@ -15,7 +15,7 @@ switches = dict(group_by_length=('train_sampling_strategy', 'group_by_length'), 
 
 # %% ../nbs/00_arguments.ipynb #789f313f
 _own_loop = 'held-out rows are scored by token, in a loop that keeps no logits'
-left_out = dict(load_best_model_at_end='the best evaluated step is always restored', greater_is_better='the best step is the one with the lowest held-out loss', do_train='training is what finetune does', do_eval='held-out rows are scored unless eval is 0', disable_tqdm='progress is shown by the live view',
+left_out = dict(load_best_model_at_end='the best evaluated step is always restored', do_train='training is what finetune does', do_eval='held-out rows are scored unless eval is 0', disable_tqdm='progress is shown by the live view',
                 auto_find_batch_size='the memory estimate chooses the batch when per_device_train_batch_size is left out', logging_nan_inf_filter='a loss that is not finite is shown, and its update skipped',
                 remove_unused_columns='the columns are chosen by template and columns', label_names='labels come from the data', length_column_name='lengths are counted in tokens',
                 ignore_data_skip='a resumed run goes on with the rows it has not seen', overwrite_output_dir='a run never writes over another', save_safetensors='weights are always saved as safetensors',

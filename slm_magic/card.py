@@ -11,6 +11,7 @@ import yaml
 from .licence import licence_words
 from .heads import HEADS
 from .methods import METHODS
+from .recipe import best_by
 
 # %% ../nbs/04_card.ipynb #516727c4
 PIPELINES = dict(causal='text-generation', sequence='text-classification', token='token-classification', seq2seq='text2text-generation', embedding='sentence-similarity')
@@ -42,7 +43,8 @@ def run_card(
     if r.method == 'bottleneck': load += 'from slm_magic.bottleneck import bottleneck_config\nbottleneck_config() # makes the method known to peft\n'
     load += f"model = {auto}.from_pretrained('{'model' if r.method == 'full' else 'adapter'}'{more})"
     if run.head == 'embedding': load += "\n\nfrom slm_magic import Run\nvectors = Run.load('.').embed(['one text', 'another'])"
-    result = f"Best held-out loss **{best['eval_loss']:.4f}** at step {best['step']}." if best else 'It was not evaluated on held-out rows.'
+    by = best_by(r)[0]
+    result = f"Best held-out {by.removeprefix('eval_')} **{best[by]:.4f}** at step {best['step']}." if best else 'It was not evaluated on held-out rows.'
     notes = ''.join(f'- {o}\n' for o in facts['notes'])
     recipe = yaml.safe_dump({k:v for k,v in r.to_dict().items() if v is not None and k not in ('model', 'data', 'eval', 'output_path')}, sort_keys=False, allow_unicode=True)
     return (f"---\n{yaml.safe_dump(card_metadata(run, licence), sort_keys=False)}---\n\n# {run.id}\n\n{r.method} fine-tuning of {base}: {licence_words(licence)}. "

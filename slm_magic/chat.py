@@ -102,11 +102,11 @@ def answer_spans(
         return text, _by_marks(tokenizer, messages, tools, text) or _by_prefixes(tokenizer, messages, tools, text)
     except (TemplateError, TypeError) as e: raise RecipeError(f"the model's chat template refuses it: {str(e).splitlines()[0][:150]}") from None
 
-def _by_marks(tokenizer, messages, tools, text):
-    spoken = [o for o in messages if o['role'] == 'assistant']
-    if any(o.get('tool_calls') for o in spoken): return None
+def _by_marks(tokenizer, messages, tools, text, role='assistant'):
+    spoken = [o for o in messages if o['role'] == role]
+    if role == 'assistant' and any(o.get('tool_calls') for o in spoken): return None
     count = iter(range(len(spoken)))
-    marked = render_chat(tokenizer, [dict(o, content=f'qzxj{next(count)}qzxj') if o['role'] == 'assistant' else o for o in messages], tools)
+    marked = render_chat(tokenizer, [dict(o, content=f'qzxj{next(count)}qzxj') if o['role'] == role else o for o in messages], tools)
     around,pos,spans = re.split(r'qzxj\d+qzxj', marked),0,[]
     if len(around) != len(spoken)+1: return None
     for before,after,said in zip(around, around[1:], (o['content'] for o in spoken)):
@@ -142,7 +142,8 @@ def chat_pair(
     learned = [(start, m.end() if m else end) for (start,end),m in zip(spans, ends)]
     start,end = spans[-1]
     if ends[-1]: end += len(ends[-1][0]) - len(ends[-1][0].lstrip()) # a template may write a space before the token
-    return Turns(text[:start], learned[:-1]), text[start:end]
+    asked = [i for i,_ in _by_marks(tokenizer, messages, tools, text, 'user') or ()]
+    return Turns(text[:start], learned[:-1], asked), text[start:end]
 
 def chat_prompt(
     tokenizer,         # one with or without a chat template

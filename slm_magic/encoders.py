@@ -21,8 +21,8 @@ def encode_causal(
 ) -> list[tuple[list[int], list[int], int]]: # ids, labels, tokens that did not fit
     "Ids and labels for a causal language model: the labels are the ids that are learned."
     res = []
-    for ids,labels in encode_rows(tokenizer, pairs, train_on):
-        short = cut(ids, labels, max_length)
+    for ids,labels,asked in encode_rows(tokenizer, pairs, train_on):
+        short = cut(ids, labels, asked, max_length)
         res.append((*short, len(ids)-len(short[0])))
     return res
 

@@ -11,7 +11,7 @@ import time
 from base64 import b64encode
 from dataclasses import dataclass, field
 from html import escape
-from .curves import curve_svg
+from .curves import LOSS, best_row, best_words, curve_svg
 from .pictures import png_of
 from .licence import licence_words
 
@@ -30,12 +30,13 @@ class Moment:
     started:float=field(default_factory=time.time) # Unix time [s]
     ended:float=None                           # Unix time [s]
     hint:str=''                                # how to stop it here
+    best_by:tuple=LOSS                         # from `best_by`
 
     elapsed = property(lambda self: max((self.ended or time.time()) - self.started, 1e-9))
     max_steps = property(lambda self: self.info.get('max_steps') or 0)
     steps_per_s = property(lambda self: (self.step-self.first_step)/self.elapsed)
     evals = property(lambda self: [o for o in self.rows if o.get('eval_loss') is not None])
-    best = property(lambda self: min(self.evals, key=lambda o: o['eval_loss'], default=None))
+    best = property(lambda self: best_row(self.rows, self.best_by))
     def last(self, key): return next((o[key] for o in reversed(self.rows) if o.get(key) is not None), None)
 
 # %% ../nbs/05_frames.ipynb #064ced96
@@ -62,9 +63,9 @@ def facts(
 def losses(
     m:Moment, # what is known
 ) -> list[str]:
-    "The newest losses, and where the held-out loss was lowest."
+    "The newest losses, and the best evaluation."
     res = [f'{name} {m.last(key):.4f}' for name,key in (('loss', 'loss'), ('eval loss', 'eval_loss')) if m.last(key) is not None]
-    return res + ([f"best {m.best['eval_loss']:.4f} at step {m.best['step']}"] if m.best else [])
+    return res + ([best_words(m.best, m.best_by)] if m.best else [])
 
 # %% ../nbs/05_frames.ipynb #618d7327
 def text_line(
@@ -132,25 +133,26 @@ def tables(
     most:int=5,   # newest evaluations to list
 ) -> str:
     "The newest evaluations, and what the base and the tuned model answer."
-    mark = lambda o: '★' if o is m.best else ''
+    best = m.best
     train = lambda step: next((o['loss'] for o in reversed(m.rows) if o.get('loss') is not None and o['step'] <= step), None)
     number = lambda x: '' if x is None else f'{x:.4f}'
-    evals = [[f"{o['step']:,}", f"{o['epoch']:.2f}", number(train(o['step'])), number(o['eval_loss']), mark(o)] for o in m.evals[-most:]]
+    scores = dict.fromkeys(('eval_loss', m.best_by[0])) # the one that decides is shown
+    evals = [[f"{o['step']:,}", f"{o['epoch']:.2f}", number(train(o['step'])), *(number(o.get(k)) for k in scores), '★' if o is best else ''] for o in m.evals[-most:]]
     says = [[cut(o['prompt']), cut(o['expected']), cut(o['base']), f"<b>{cut(o['current'])}</b>"] for o in m.samples]
-    return table(['step', 'epoch', 'train loss', 'eval loss', ''], evals) + table(['prompt', 'expected', 'base', 'now'], says)
+    return table(['step', 'epoch', 'train loss', 'eval loss', *(cut(k.removeprefix('eval_')) for k in scores if k != 'eval_loss'), ''], evals) + table(['prompt', 'expected', 'base', 'now'], says)
 
 # %% ../nbs/05_frames.ipynb #f1ce8afd
 def live_html(
     m:Moment, # what is known
 ) -> str:
     "A frame of the live view."
-    return header(m) + curve_svg(m.rows, m.max_steps, title=f'loss of {m.run_id}') + tables(m)
+    return header(m) + curve_svg(m.rows, m.max_steps, title=f'loss of {m.run_id}', by=m.best_by) + tables(m)
 
 def still(
     m:Moment, # what is known at the end
 ) -> dict:    # MIME type to content
     "The last frame: HTML with the picture inside, text, and a PNG."
     from slm_magic.curves import curve_figure
-    svg = b64encode(curve_svg(m.rows, m.max_steps, title=f'loss of {m.run_id}').encode()).decode()
+    svg = b64encode(curve_svg(m.rows, m.max_steps, title=f'loss of {m.run_id}', by=m.best_by).encode()).decode()
     picture = f'<img alt="loss curves of {escape(m.run_id)}" style="max-width:100%" src="data:image/svg+xml;base64,{svg}"/>'
-    return {'text/html': f'<div>{header(m)}{picture}{tables(m)}</div>', 'text/plain': text_summary(m), 'image/png': b64encode(png_of(curve_figure(m.rows, m.run_id))).decode()}
+    return {'text/html': f'<div>{header(m)}{picture}{tables(m)}</div>', 'text/plain': text_summary(m), 'image/png': b64encode(png_of(curve_figure(m.rows, m.run_id, m.best_by))).decode()}

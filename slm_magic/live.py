@@ -64,7 +64,7 @@ class LiveView(Listener):
         rows = list(run.rows)
         step = max((o['step'] for o in rows), default=0)
         hint = 'Stop: interrupt the kernel (■); what was learned is kept' if self.where == 'notebook' else ''
-        self.moment = Moment(run.id, info, rows, step=step, first_step=step, hint=hint)
+        self.moment = Moment(run.id, info, rows, step=step, first_step=step, hint=hint, best_by=run.best_by)
         self.logged = max(1, info['max_steps']//max(1, run.recipe.logging_steps or 1))
         self.pace.budget = self.pace.budget*max(1, self.logged/1000)
         self.draw(force=True)

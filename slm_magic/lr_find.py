@@ -6,9 +6,12 @@
 __all__ = ['valley', 'LRFinder', 'lr_find']
 
 # %% ../nbs/04_lr_find.ipynb #b5eafece
-import math, random
-from dataclasses import dataclass
-from .heads import HEADS
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from .curves import smooth
+from .loop import fast_step, make_trainer
 from .model import apply_method, base_model, quiet
 from .options import RecipeError
 from .pictures import img_of
@@ -66,33 +69,30 @@ def lr_find(
     **recipe_keys,     # any key of a recipe
 ) -> LRFinder:
     "A learning-rate range test; nothing is written."
-    import torch
-    from torch.optim import AdamW
+    from torch.optim.lr_scheduler import LambdaLR
+    from transformers import PrinterCallback, TrainerCallback, set_seed
     if recipe is None: recipe = Recipe.make(line={k: v for k,v in dict(model=model, data=data).items() if v is not None}, **recipe_keys)
-    plan,tell = make_plan(recipe),on_progress or (lambda what,share: None)
-    r,head,rows = plan.recipe,HEADS[plan.data.head],plan.data.train
-    torch.manual_seed(r.seed)
-    tell('loading', 0.)
-    net = apply_method(base_model(r, plan.data.head, plan.data.labels), r, plan.data.head).train()
-    params,rng = [p for p in net.parameters() if p.requires_grad],random.Random(r.seed)
-    optimizer = AdamW(params, lr=start, weight_decay=r.weight_decay)
-    rates,losses,smooth,mean = [],[],[],0.
-    for i in range(steps):
-        rate = start*(end/start)**(i/(steps-1))
-        for g in optimizer.param_groups: g['lr'] = rate
-        batch = head.collate([rows[j] for j in rng.sample(range(len(rows)), min(len(rows), r.per_device_train_batch_size))], rows.pad_id)
-        values,_ = head.losses(net, {k: v.to(net.device) for k,v in batch.items()}, r.loss)
-        loss = values.mean()
-        value = loss.item()
-        if not math.isfinite(value):
-            if not losses: raise RecipeError(f'lr_find: the loss is {value} before anything is learned; look at the loss function or use precision: fp32.')
-            break
-        mean = .9*mean + .1*value
-        rates.append(rate); losses.append(value); smooth.append(mean/(1-.9**(i+1)))
-        if smooth[-1] > 4*min(smooth): break
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(params, r.max_grad_norm or float('inf'))
-        optimizer.step()
-        tell(f'learning rate {rate:.0e}', (i+1)/steps)
-    return LRFinder(rates, losses, smooth, rates[valley(smooth)])
+    tell,rates,losses = on_progress or (lambda what,share: None),[],[]
+    class Watch(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **kw):
+            if 'loss' not in logs: return
+            if not trainer.not_finite: rates.append(logs['learning_rate']); losses.append(logs['loss'])
+            if trainer.not_finite or smooth(losses)[-1] > 4*min(smooth(losses)): control.should_training_stop = True
+            tell(f"learning rate {logs['learning_rate']:.0e}", state.global_step/steps)
+    with TemporaryDirectory() as tmp, ExitStack() as stack: # where the trainer would save
+        plan = make_plan(recipe, path=Path(tmp))
+        off = dict(eval_strategy='no', save_strategy='no', eval_on_start=False, logging_strategy='steps', report_to='none')
+        r = replace(plan.recipe, learning_rate=start, lr_scheduler_type='constant', max_steps=steps, logging_steps=1, upstream=plan.recipe.upstream | off)
+        plan = replace(plan, recipe=r, steps=steps)
+        set_seed(r.seed)
+        tell('loading', 0.)
+        net = apply_method(base_model(r, plan.data.head, plan.data.labels), r, plan.data.head)
+        engine = stack.enter_context(fast_step(plan, net))
+        trainer = make_trainer(plan, net, None, engine)
+        trainer.lr_scheduler = LambdaLR(trainer.create_optimizer(), lambda i: (end/start)**(i/(steps-1)))
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(Watch())
+        trainer.train()
+    if not losses: raise RecipeError('lr_find: the loss is no number before anything is learned; look at the loss function or use precision: fp32.')
+    means = smooth(losses)
+    return LRFinder(rates, losses, means, rates[valley(means)])

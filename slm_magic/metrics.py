@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['METRICS', 'accuracy', 'exact_match', 'macro_f1', 'micro_f1', 'f1', 'entities', 'lists_entities', 'entity_f1', 'extra',
            'bleu', 'chrf', 'Words', 'rouge', 'rouge1', 'rouge2', 'rougeL', 'name_of', 'find_metrics', 'default_metrics',
-           'number', 'takes_rows', 'compute_metrics', 'bootstrap', 'calibration_error']
+           'number', 'takes_rows', 'compute_metrics', 'wilson', 'bootstrap', 'calibration_error']
 
 # %% ../nbs/02_metrics.ipynb #ee7e60fd
-import inspect, json, re
+import inspect, json, math, re
 from collections import Counter
 from importlib import import_module
 from importlib.util import find_spec
@@ -195,6 +195,18 @@ def compute_metrics(
         try: res |= {str(k): number(v) for k,v in (value if isinstance(value, dict) else {name: value}).items()}
         except (TypeError, ValueError): raise RecipeError(f'the metric {name} must give a number or a dict of numbers, not {str(value)[:60]!r}.') from None
     return res
+
+# %% ../nbs/02_metrics.ipynb #61197b86
+def wilson(
+    hits:float,    # how many were right, or won; a tie counts one half
+    n:int,         # of so many
+    z:float=1.96,  # for 95 %
+) -> tuple[float, float]: # lowest and highest share that fits
+    "Wilson score interval (Wilson 1927, eq. 2)."
+    if not n: return 0., 1.
+    p = hits/n
+    middle,half = (p + z*z/(2*n))/(1 + z*z/n),z*math.sqrt(p*(1-p)/n + z*z/(4*n*n))/(1 + z*z/n)
+    return max(0., middle-half), min(1., middle+half)
 
 # %% ../nbs/02_metrics.ipynb #6a71fb4c
 def bootstrap(

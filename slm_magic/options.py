@@ -23,8 +23,9 @@ def suggest(
     choices,    # the names that exist
 ) -> str:       # " Did you mean 'x'?", or "" when nothing is near
     "Point from a mistyped `word` to the nearest of `choices`."
-    near = difflib.get_close_matches(str(word).lower(), [str(o) for o in choices], 1, cutoff=.6)
-    return f" Did you mean '{near[0]}'?" if near else ''
+    names = {str(o).lower(): o for o in choices}
+    near = difflib.get_close_matches(str(word).lower(), names, 1, cutoff=.6)
+    return f" Did you mean '{names[near[0]]}'?" if near else ''
 
 # %% ../nbs/00_options.ipynb #b07c757d
 def opt(

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TASKS', 'Recipe', 'tiny_model', 'tiny_data', 'upstream_options', 'training_options', 'method_options',
-           'recipe_options', 'make_recipe', 'check', 'check_method', 'is_jsonl', 'parse_cell', 'Inline', 'recipe_dict',
-           'recipe_table']
+           'recipe_options', 'make_recipe', 'check', 'best_by', 'check_method', 'is_jsonl', 'parse_cell', 'Inline',
+           'recipe_dict', 'recipe_table']
 
 # %% ../nbs/00_recipe.ipynb #ac82d19f
 import ast, importlib.util
@@ -164,10 +164,16 @@ def check(
         raise RecipeError(f'eval must be a share below 1, a whole number of rows, a file, or 0 for none; not {share}.')
     if recipe.eval_split and not (isinstance(share, (int, float)) and share == .1): raise RecipeError('the held-out rows are given twice, by eval and by eval_split; keep one.')
     if recipe.max_steps == 0: raise RecipeError('max_steps cannot be 0; leave it out to train by epochs.')
-    if recipe.upstream.get('metric_for_best_model') not in (None, 'loss', 'eval_loss'): raise RecipeError("metric_for_best_model: the best step is the one with the lowest eval_loss; further scores are given with metrics and can be read in the run's metrics.")
     check_method(recipe)
     if recipe.name and not str(recipe.name).replace('-', '').replace('_', '').replace('.', '').isalnum():
         raise RecipeError(f'name may hold letters, digits, dot, dash and underscore, not {recipe.name!r}.')
+
+def best_by(
+    recipe:Recipe, # its `metric_for_best_model` and `greater_is_better`
+) -> tuple[str, bool]: # name of the score in a run's metrics, whether more of it is better
+    "What decides which step is the best; as in transformers, more is better unless the name ends in loss."
+    key = 'eval_' + str(recipe.upstream.get('metric_for_best_model') or 'loss').removeprefix('eval_')
+    return key, bool(recipe.upstream.get('greater_is_better', not key.endswith('loss')))
 
 def check_method(
     recipe:Recipe, # as in `check`

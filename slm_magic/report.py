@@ -132,7 +132,8 @@ def make_report(
     tok,causal,lengths = train.tokenizer,train.head == 'causal',[len(o) for o in train.input_ids]
     kept = [n for i,n in enumerate(train_numbers) if i not in train.left_out]
     middle,stop = median(lengths),end_of_turn(tok) if causal else None
-    def snippet(ex, j): return ex.prompts[j][:80] if causal else ex.prompts[j][-80:]
+    def asked(prompt): return getattr(prompt, 'asked', None) or [0] # of a conversation, where what can be cut begins
+    def snippet(ex, j): return ex.prompts[j][asked(ex.prompts[j])[0]:][:80] if causal else ex.prompts[j][-80:]
     def lost(ex, numbers):
         at = iter(range(len(ex)))
         place = {i: next(at) for i in range(len(numbers)) if i not in ex.left_out}
@@ -144,7 +145,7 @@ def make_report(
         limit=limit, stop=stop, endless=[n for n,o in zip(kept, train.labels) if o[-1] != stop_id] if causal else [], left_out=[[train_numbers[i], k] for i,k in train.left_out.items()], cut=lost(train, train_numbers),
         eval_left_out=[[held_numbers[i], k] for i,k in held.left_out.items()], eval_cut=lost(held, held_numbers), duplicates=duplicates(pairs, numbers), conflicts=conflicts(pairs, numbers) if train.head != 'token' else [],
         classes=classes, rare=[k for k,(n,_) in classes.items() if n < 5], outliers=[[n, o] for n,o in zip(kept, lengths) if o > max(10*middle, 64)], residue=residue(pairs, numbers, columns, tok) if causal else [],
-        cut_part='the beginning of the prompt' if causal else 'the end', **found)
+        cut_part='the end' if not causal else 'the oldest part of the conversation, after its system message,' if any(asked(o)[0] for o in train.prompts) else 'the beginning of the prompt', **found)
 
 def histogram(
     lengths:list[int], # of rows [tokens]

@@ -14,10 +14,11 @@ from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 import yaml
+from .curves import best_row, curve_figure
 from .data import Data, DataReport, Examples
 from .model import base_model, find_model, load_tokenizer, quiet
 from .options import RecipeError, atomic_dir, atomic_write
-from .recipe import Recipe
+from .recipe import Recipe, best_by
 from .predict import embed, predict
 from .template import Turns
 from .tuned import load_adapter
@@ -101,6 +102,7 @@ class RunFolder:
     labels = property(lambda self: self.facts['labels'])
     report = property(lambda self: self._once('report', lambda: DataReport(**self._read('data_report.json'))))
     head = property(lambda self: self.facts.get('head', 'causal'))
+    best_by = property(lambda self: best_by(self.recipe)) # which score decides what is best, and whether more of it is better
     recipe = property(lambda self: self._once('recipe', lambda: Recipe.make(body=yaml.safe_load((self.path/'recipe.yaml').read_text(encoding='utf-8')))))
 
     @property
@@ -119,9 +121,9 @@ class RunFolder:
 
     @property
     def best(self) -> dict|None:
-        "The evaluation with the lowest loss, as `{'step': …, 'eval_loss': …}`."
-        rows = [o for o in self.rows if o.get('eval_loss') is not None]
-        return {k: min(rows, key=lambda o: o['eval_loss'])[k] for k in ('step', 'eval_loss')} if rows else None
+        "The best evaluation, as `{'step': …, 'eval_loss': …}`, with the score that decides when that is another (`metric_for_best_model`)."
+        row = best_row(self.rows, self.best_by)
+        return row and {k: row[k] for k in ('step', *dict.fromkeys(('eval_loss', self.best_by[0])))}
 
 def read_lines(path) -> list[dict]:
     "JSON lines of a file that another process may be writing: a last line without its end is left out."
@@ -175,8 +177,7 @@ class Run(RunFolder):
 
     def plot(self):
         "The loss curves, as a matplotlib figure."
-        from slm_magic.curves import curve_figure
-        return curve_figure(self.rows, title=self.id)
+        return curve_figure(self.rows, title=self.id, by=self.best_by)
 
     def evaluate(self, data=None, **kwargs):
         "Scores on held-out rows, the base against this run; see `evaluate`."
@@ -198,7 +199,7 @@ def draw_run(
     "HTML of a run: state, best evaluation, folder and the still picture."
     png,best = run.path/'curves.png',run.best
     img = f'<img alt="loss curves of {escape(run.id)}" width="640" src="data:image/png;base64,{b64encode(png.read_bytes()).decode()}">' if picture and png.exists() else ''
-    says = f", best eval loss {best['eval_loss']:.4f} at step {best['step']}" if best else ''
+    says = f", best {escape(run.best_by[0].replace('_', ' '))} {best[run.best_by[0]]:.4f} at step {best['step']}" if best else ''
     return f'<p><b>{escape(run.id)}</b> {escape(run.status)}{says} · <code>{escape(str(run.path))}</code></p>{img}'
 
 # %% ../nbs/04_run.ipynb #6bfdd8f3
@@ -207,7 +208,7 @@ def load_eval(
 ) -> Examples:
     "The held-out rows of a run, as it was scored on them."
     lines = read_lines(run.path/'eval.jsonl')
-    pairs,rows = [(Turns(o['prompt'], o.get('learned', ())), o['completion']) for o in lines],[o.get('row') or {} for o in lines]
+    pairs,rows = [(Turns(o['prompt'], o.get('learned', ()), o.get('asked', ())), o['completion']) for o in lines],[o.get('row') or {} for o in lines]
     return Examples.of(run.tokenizer, pairs, rows, max_length=run.facts['max_length'], train_on=run.recipe.train_on, head=run.head, classes=run.labels)
 
 @quiet()
@@ -246,7 +247,7 @@ def create_run(
         atomic_write(tmp/'env.json', json.dumps(environment(data), indent=1))
         atomic_write(tmp/'data.json', json.dumps(kept, indent=1, ensure_ascii=False))
         atomic_write(tmp/'data_report.json', json.dumps(data.report.to_dict(), ensure_ascii=False))
-        write_lines(tmp/'eval.jsonl', [dict(prompt=p, completion=c, row=r) | (dict(learned=p.learned) if getattr(p, 'learned', None) else {}) for p,c,r in zip(data.eval.prompts, data.eval.completions, data.eval.rows)])
+        write_lines(tmp/'eval.jsonl', [dict(prompt=p, completion=c, row=r) | {k: o for k,o in getattr(p, '__dict__', {}).items() if o} for p,c,r in zip(data.eval.prompts, data.eval.completions, data.eval.rows)])
         atomic_write(tmp/'metrics.jsonl', '')
         atomic_write(tmp/'status.json', json.dumps(dict(status='running', pid=os.getpid(), started=time.time())))
     return Run(path)

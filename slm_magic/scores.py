@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
-from .metrics import bootstrap
+from .metrics import bootstrap, wilson
 from .pictures import img_of
 
 # %% ../nbs/05_scores.ipynb #958544cf
@@ -61,12 +61,12 @@ class Evaluation:
 
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        "95 % interval of each score that is a mean over rows, by name."
+        "95 % interval of each score that is a mean over rows, by name: `wilson` for shares, `bootstrap` for the others."
         r,answered = self.rows,self.rows.dropna(subset='answer') if 'answer' in self.rows else self.rows
         low,high = bootstrap(r.loss*r.learned, r.learned)
         res = dict(loss=(low, high), perplexity=(math.exp(min(low, 700)), math.exp(min(high, 700))))
         for name,rows,column in ('accuracy', r, 'label') if self.labels else ('accuracy', answered, 'answer'), ('exact_match', answered, 'answer'):
-            if name in self.scores: res[name] = bootstrap(rows[column].str.strip() == rows.expected.str.strip())
+            if name in self.scores: res[name] = wilson(int((rows[column].str.strip() == rows.expected.str.strip()).sum()), len(rows))
         return res
 
     @property

@@ -11,6 +11,7 @@ import math
 from functools import cached_property
 from html import escape
 from .examples import Examples
+from .metrics import wilson
 from .pairs import ALIKE, BETWEEN
 from .pictures import img_of
 from .predict import embed
@@ -100,10 +101,10 @@ class PairEvaluation(Evaluation):
     "Scores of pairs before and after, with the cosines behind them."
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        "95 % interval of each score, by name."
+        "95 % interval of each score, by name: `wilson` for shares, by drawing pairs again for the others."
         import pandas as pd
         drawn = pd.DataFrame([pair_scores(self.rows.sample(frac=1, replace=True, random_state=i)) for i in range(200)])
-        return dict(zip(drawn, drawn.quantile([.025, .975]).T.to_numpy().tolist()))
+        return dict(zip(drawn, drawn.quantile([.025, .975]).T.to_numpy().tolist())) | {k: wilson(len(self.rows)*self.scores[k], len(self.rows)) for k in ('accuracy', 'recall_at_1') if k in self.scores}
 
     def plot(self):
         "The cosines of the pairs, as a matplotlib figure."

@@ -69,7 +69,7 @@ def make_callback(
             append(run, row)
             tell('on_eval', row)
             if row['eval_loss'] is None: self.fail(control, f'the held-out loss is not finite at step {state.global_step}')
-            elif best is None or row['eval_loss'] < best['eval_loss']:
+            elif run.best != best:
                 control.should_save = True
                 if not state.global_step: self.trainer._save_checkpoint(self.trainer.model, None) # before the first step nobody else does
             if plan.recipe.early_stopping and since_best(run) >= plan.recipe.early_stopping: control.should_training_stop = control.should_save = True
@@ -90,8 +90,7 @@ def append(run, row):
 
 def since_best(run) -> int:
     "Evaluations since the best one."
-    losses = [o['eval_loss'] for o in run.rows if o.get('eval_loss') is not None]
-    return len(losses) - 1 - losses.index(min(losses)) if losses else 0
+    return sum('eval_loss' in o and o['step'] > run.best['step'] for o in run.rows) if run.best else 0
 
 # %% ../nbs/04_steps.ipynb #65a34fc6
 def sample_prompts(

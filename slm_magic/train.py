@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['run_plan', 'failure_message', 'finish', 'save_result', 'stop_at', 'finetune', 'find_run', 'resume_run',
-           'with_functions']
+           'with_functions', 'as_written']
 
 # %% ../nbs/04_train.ipynb #0e3f1495
 import json, os, shutil
@@ -182,8 +182,14 @@ def with_functions(
     def lost(v): return isinstance(v, str) and v.startswith('<') or isinstance(v, list) and any(map(lost, v))
     wanted = [k for k in ('loss', 'metrics') if lost(getattr(run.recipe, k))]
     if extra := [k for k in given if k not in wanted]: raise RecipeError(f"a resumed run keeps its recipe; leave out {', '.join(extra)}, or start a new run without --resume.")
-    if missing := [k for k in wanted if k not in given]:
-        raise RecipeError(f"{run.id} was started with a {missing[0]} from the notebook, which no file can hold; give it again: %finetune --resume {run.id} --{missing[0]} $name")
+    if [k for k in wanted if k not in given]:
+        again = ' and '.join(f'{k}: {as_written(getattr(run.recipe, k))}' for k in wanted)
+        raise RecipeError(f'{run.id} was started with functions of the notebook, which no file can hold; give them again: %%finetune --resume {run.id} with {again} in its body.')
     return replace(run.recipe, **given)
 
-
+def as_written(
+    value, # of a saved recipe, where a function is its <name>
+) -> str:
+    "How `value` is written in a cell."
+    if isinstance(value, list): return f"[{', '.join(map(as_written, value))}]"
+    return '$' + value.strip('<>').replace('lambda', 'name') if value.startswith('<') else value

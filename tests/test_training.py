@@ -18,12 +18,40 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
-@pytest.mark.parametrize('rows', [24, 19], ids=['whole', 'last batch incomplete'])
+uneven_rows = pytest.mark.parametrize('rows', [24, 19], ids=['whole', 'last batch incomplete'])
+
+def batches(rows, batch, accumulate):
+    "A recipe that sees `rows` in order, so that only the size of the batches differs"
+    return dict(data=uneven[:rows], eval=0, r=4, num_train_epochs=2, per_device_train_batch_size=batch, gradient_accumulation_steps=accumulate, max_grad_norm=0, logging_steps=1, samples=0,
+                optim='sgd', learning_rate=.05, precision='fp32', train_sampling_strategy='sequential', name=f'b{batch}')
+
+@uneven_rows
+def test_accumulated_gradients_are_exact(here, rows):
+    "Before each update the gradient of every parameter is that of the whole batch: 2 rows × 4 against 8 at once"
+    from transformers import TrainerCallback
+    def gradients(batch, accumulate):
+        plan = make_plan(Recipe.make(**batches(rows, batch, accumulate) | dict(learning_rate=.01)))
+        torch.manual_seed(0)
+        model,seen = apply_method(load_model(None, 'fp32'), plan.recipe),[]
+        for n,p in model.named_parameters():
+            if 'lora_B' in n: torch.nn.init.normal_(p.data, std=.02) # at their usual zeros half of the gradients are zero too
+        trainer = make_trainer(plan, model, create_run(plan.recipe, plan.data, plan.path))
+        class Keep(TrainerCallback):
+            def on_pre_optimizer_step(self, args, state, control, **kw): seen.append({n: p.grad.double().clone() for n,p in model.named_parameters() if p.requires_grad})
+        trainer.add_callback(Keep())
+        trainer.train()
+        return seen
+    whole,parts = gradients(8, 1),gradients(2, 4)
+    assert len(whole) == len(parts) == 2*math.ceil(rows/8)
+    for a,b in zip(whole, parts):
+        size = math.hypot(*(g.norm().item() for g in a.values()))
+        off = {n: (a[n]-b[n]).norm().item() for n in a}
+        assert size > .1 and math.hypot(*off.values())/size < 1e-5 and all(a[n].norm() > 0 and off[n] < 1e-5*a[n].norm() for n in a), off
+
+@uneven_rows
 def test_accumulation_is_exact(here, rows):
-    "2 rows × 4 accumulated and 8 rows at once: the same losses, gradient norms and weights, though rows differ in length"
-    def run(batch, accumulate):
-        return finetune(data=uneven[:rows], eval=0, r=4, num_train_epochs=2, per_device_train_batch_size=batch, gradient_accumulation_steps=accumulate, max_grad_norm=0, logging_steps=1, samples=0,
-                        optim='sgd', learning_rate=.05, precision='fp32', train_sampling_strategy='sequential', name=f'b{batch}', listeners=[])
+    "2 rows × 4 accumulated and 8 rows at once: the same losses and weights, though rows differ in length"
+    def run(batch, accumulate): return finetune(**batches(rows, batch, accumulate), listeners=[])
     a,b = run(8, 1),run(2, 4)
     assert len(losses(a)) == 2*math.ceil(rows/8)
     assert torch.allclose(torch.tensor(losses(a, 'loss')), torch.tensor(losses(b, 'loss')), rtol=1e-5)
@@ -119,6 +147,28 @@ def test_a_loss_that_learns(here):
     resumed = finetune(resume='parts', loss=fresh, listeners=[])
     assert fresh.scale.item() == whole.scale.item() and losses(resumed, 'loss', 'grad_norm') == losses(run, 'loss', 'grad_norm')
 
+@pytest.mark.parametrize('more', [dict(optim='sgd', gradient_accumulation_steps=2), dict(optim='adafactor'), dict(bf16=True, lora_dropout=.1)], ids=['sgd, accumulated', 'adafactor', 'bf16'])
+def test_learning_rates_are_tried_as_in_training(here, more):
+    "At one constant rate the range test gives the losses of training: the same optimizer, batches, arithmetic and dropout"
+    from slm_magic.lr_find import lr_find
+    keys = dict(data=uneven, eval=6, max_steps=5, r=2, samples=0, per_device_train_batch_size=2, lr_scheduler_type='constant', warmup_ratio=0, logging_steps=1, **more)
+    run = finetune(**keys, learning_rate=.01, eval_strategy='no', listeners=[])
+    assert lr_find(**keys, start=.01, end=.01, steps=5).losses == [o['loss'] for o in run.rows if 'loss' in o]
+
+@pytest.mark.parametrize('end', ['', ' ', '\n', ':', ': ', ' \n\n'])
+def test_prompts_of_use_are_those_of_training(end):
+    "A user's words in the prompt of a run are the tokens that stood before the first learned one, whatever a template ends in and an answer begins with"
+    from slm_magic.data import prepare
+    from slm_magic.model import load_tokenizer
+    from slm_magic.recipe import tiny_model
+    from slm_magic.template import encode_prompt
+    tok,rows = load_tokenizer(tiny_model()),[dict(q=f'word {i}', a=a) for i,a in enumerate(('yes', '7', ' no', '\nno', ':yes', 'é', '  two', '"quoted"'))]
+    data = prepare(Recipe.make(data=rows, eval=0, template='Q {q}\nAnswer' + end + '{a}'), tok)
+    for o,ids,labels in zip(data.train.rows, data.train.input_ids, data.train.labels):
+        asked = data.prompt['prefix'] + o['q'] + data.prompt['suffix']
+        assert encode_prompt(tok, asked) == ids[:next(i for i,l in enumerate(labels) if l != -100)], (asked, o['a'])
+        assert tok.decode(ids).removeprefix(tok.bos_token) == asked + o['a'] + tok.decode(ids[-1:])
+
 def other(f):
     "A value of a field that is not its default"
     kinds = {'local_rank': 1, 'optim': 'adafactor', 'lr_scheduler_type': 'linear', 'eval_strategy': 'epoch', 'save_strategy': 'epoch', 'logging_strategy': 'epoch', 'warmup_steps': 3, 'debug': 'underflow_overflow', 'report_to': 'tensorboard',
@@ -142,7 +192,7 @@ def test_every_training_argument(here):
         value = other(f)
         try: recipe = Recipe.make(**{'max_steps': 4, f.name: value})
         except RecipeError as e:
-            assert f.name in refused or f.name in ('metric_for_best_model', 'max_steps', 'num_train_epochs'), f'{f.name}: {e}'
+            assert f.name in refused or f.name in ('max_steps', 'num_train_epochs'), f'{f.name}: {e}'
             continue
         if recipe.notes: answered.append(f.name); continue
         if f.name in own: assert getattr(recipe, f.name) != getattr(Recipe, f.name), f.name; continue
@@ -181,6 +231,37 @@ def test_early_stopping_restores_the_best(here):
     assert run.status == 'done' and evals.index(min(evals)) < len(evals)-1
     sums,counts = row_losses(Run.load(run.path).model, load_eval(run))
     assert abs(sum(sums)/sum(counts) - min(evals)) < 1e-4
+
+@pytest.mark.parametrize('more,best,last', [(dict(), 4, 8), (dict(greater_is_better=False), 2, 6), (dict(metric_for_best_model='loss'), None, 10)], ids=['more is better', 'less is better', 'the loss'])
+def test_another_score_decides(here, more, best, last):
+    "The best step by a function of the notebook is where early stopping counts from, what the run ends with, and what view, picture, card and status show"
+    from safetensors.torch import load_file
+    from slm_magic.frames import losses as words, tables
+    from slm_magic.live import LiveView
+    scores,view = iter([0, .2, .9, .9, .5, .1]),LiveView('none') # the first is for planning: which scores are there?
+    def odd(predictions, references): return next(scores, .1)
+    run = finetune(data=uneven, eval=8, max_steps=10, eval_steps=2, logging_steps=2, early_stopping=2, r=2, samples=0, **dict(metric_for_best_model='odd', metrics=odd) | more, listeners=[view])
+    evals = [o for o in run.rows if 'eval_loss' in o]
+    if best is None: # the losses themselves decide
+        assert set(run.best) == {'step', 'eval_loss'} and run.best['eval_loss'] == min(o['eval_loss'] for o in evals)
+        return
+    assert run.best == {k: o[k] for o in evals if o['step'] == best for k in ('step', 'eval_loss', 'eval_odd')} == run.state['best'] and evals[-1]['step'] == last
+    kept,best_one = (load_file(o/'adapter_model.safetensors') for o in (run.path/'adapter', run.path/'checkpoints'/f'step-{best:06}'))
+    assert all(torch.equal(kept[k], best_one[k]) for k in kept)
+    said = f"best odd {run.best['eval_odd']:.4f} at step {best}"
+    assert said in words(view.moment) and said in [o.get_text() for o in run.plot().axes[0].get_legend().get_texts()] and f"eval odd {run.best['eval_odd']:.4f}" in run._repr_html_() and 'held-out odd' in (run.path/'README.md').read_text()
+    starred = [o for o in tables(view.moment).split('<tr>') if '★' in o]
+    assert len(starred) == 1 and f'>{best}</td>' in starred[0] and Run.load(run.path).best == run.best
+
+def test_a_score_that_decides_is_measured(here):
+    "By its name alone, as in transformers; what nothing measures is refused in one line that lists what there is"
+    for name in 'eval_accuracy', 'macro_f1':
+        run = finetune(max_steps=2, r=2, samples=0, eval=8, metric_for_best_model=name, lr_scheduler_type='reduce_lr_on_plateau', load_best_model_at_end=True, listeners=[])
+        key = 'eval_' + name.removeprefix('eval_')
+        assert key in run.metrics and run.best[key] == run.metrics[key].max() and run.recipe.metrics == [key[5:]] and any('decides which step' in o for o in run.facts['notes'])
+    for bad,says in (dict(metric_for_best_model='acuracy'), "Did you mean 'accuracy'"), (dict(metric_for_best_model='f1'), 'macro_f1'), (dict(metric_for_best_model='accuracy', eval=0), 'held-out rows'), (dict(metric_for_best_model='accuracy', eval_strategy='no'), 'held-out rows'), (dict(metric_for_best_model='mine', metrics=lambda p,r: dict(cost=1.)), 'cost'):
+        with pytest.raises(RecipeError, match=says) as e: finetune(max_steps=2, listeners=[], **bad)
+        assert len(str(e.value).splitlines()) == 1
 
 def test_memory_decides_what_was_left_open(here):
     "Too little memory: first smaller batches with more accumulation, then checkpointing; what was given stays"
@@ -239,8 +320,25 @@ def test_functions_of_the_notebook(here):
     assert saved['loss'] == '<half>' and saved['metrics'] == ['accuracy', '<shouting>']
     state = json.loads((run.path/'status.json').read_text())
     (run.path/'status.json').write_text(json.dumps(state | dict(status='stopped')))
-    with pytest.raises(RecipeError, match='--loss'): finetune(resume=run, listeners=[])
+    with pytest.raises(RecipeError, match=r'%%finetune --resume \S+ with loss: \$half and metrics: \[accuracy, \$shouting\]') as e: finetune(resume=run, listeners=[])
+    assert len(str(e.value).splitlines()) == 1
     assert finetune(resume=run, loss=half, metrics=['accuracy', shouting], listeners=[]).status == 'done'
+
+def test_functions_given_again(here):
+    "The cell that the error names resumes the run, and goes on as one that was never stopped"
+    from slm_magic.verbs import meant, verbs
+    def half(logits, wanted): return torch.nn.functional.cross_entropy(logits, wanted)/2
+    def length(predictions, references): return sum(map(len, predictions))/len(predictions)
+    keys = dict(max_steps=5, r=2, samples=0, logging_steps=1, eval_steps=2, precision='fp32', eval=8, per_device_train_batch_size=4, lora_dropout=.1, loss=half, metrics=[length, 'accuracy'])
+    whole,_ = finetune(**keys, name='whole', listeners=[]),finetune(**keys, name='parts', listeners=[StopAt(3)])
+    def cell(line, body=None):
+        verb,values = meant(verbs['finetune'], line, body, dict(half=half, length=length))
+        return verb.call(values, 'runs', lambda *_: None)
+    with pytest.raises(RecipeError) as e: cell('--resume parts')
+    line,_,body = str(e.value).partition('%%finetune ')[2].removesuffix(' in its body.').partition(' with ')
+    parts = cell(line, body.replace(' and ', '\n'))
+    same = 'loss', 'eval_loss', 'eval_length', 'eval_accuracy', 'learning_rate', 'grad_norm'
+    assert [[o.get(k) for k in same] for o in parts.rows] == [[o.get(k) for k in same] for o in whole.rows]
 
 def test_regularization_reaches_its_place(here):
     "Rank, alpha, dropout and decay arrive in the adapter and the optimizer"
