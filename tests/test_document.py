@@ -79,7 +79,7 @@ def orders(nb):
         a,b,c,n = draw.choice(who),draw.choice(what),draw.choice(where),draw.choice('two three four five'.split())
         return dict(prompt=f'{a} wants {n} {b}, to be sent to the {c}.', completion=f'Send {n} {b} to {a} at the {c}.')
     nb['rows'] = [order() for _ in range(240)]
-    return nb('%finetune --data $rows -n orders --task generation --method full --learning_rate 1e-3 -b 8 --max_steps 60 --eval_steps 60 --samples 0')
+    return nb('%finetune --data $rows -n orders --task generation --method full --learning_rate 1e-3 -b 8 --eval 12 --max_steps 60 --eval_steps 60 --samples 0')
 
 def early(nb):
     "Few rows and a high rate: it learns them by heart"
@@ -280,8 +280,8 @@ def _(nb, prepared):
     prepared(tone),prepared(orders)
     classes = nb('%evaluate models/llama/ft --n_answers 0')
     assert classes.scores['accuracy'] > .9 > classes.before['accuracy'] and classes.confusion().to_numpy().trace() == round(classes.scores['accuracy']*84)
-    text = nb('%evaluate orders --n_answers 12')
-    assert text.scores['rougeL'] > .8 > text.before['rougeL'] and text.scores['bleu'] > text.before['bleu']
+    text = nb('%evaluate orders')
+    assert text.scores['rougeL'] > .7 > text.before['rougeL'] and text.scores['bleu'] > text.before['bleu']
 
 @row(15, 'multi-adapter', (f'%olive generate-adapter --base_model_path {tiny_model()} --adapter_paths nosuch', 'nosuch'), ('%olive finetune --task_name clasification', "Did you mean 'classification'"))
 def _(nb, prepared):
