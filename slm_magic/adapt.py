@@ -101,15 +101,17 @@ def start_loftq(
 # %% ../nbs/02_adapt.ipynb #56864796
 def check_targets(
     model,         # base model
-    recipe:Recipe, # `target_modules` as a list is checked; a word such as 'all-linear' or a pattern is peft's
+    recipe:Recipe, # lists of `target_modules` and `modules_to_save` are checked; a word such as 'all-linear' or a pattern is peft's
 ):
     "Refuse names of layers that the model does not have; peft would train without them as long as one is right."
-    if not isinstance(recipe.target_modules, list): return
-    paths = [n for n,_ in model.named_modules()]
-    wrong = [o for o in recipe.target_modules if not any(n == o or n.endswith('.' + o) for n in paths)]
-    if not wrong: return
-    names = sorted({n.rpartition('.')[2] for n,m in model.named_modules() if type(m).__name__ in ('Linear', 'Conv1D')})
-    raise RecipeError(f"target_modules: the model has no layer called {', '.join(map(repr, wrong[:3]))}.{suggest(wrong[0], names)}\nIts linear layers are {', '.join(names)}.")
+    layers = dict(model.named_modules())
+    for key,kinds,what in ('target_modules', ('Linear', 'Conv1D'), 'linear layers'), ('modules_to_save', (), 'layers'):
+        given = getattr(recipe, key)
+        wrong = [o for o in given if not any(n == o or n.endswith('.' + o) for n in layers)] if isinstance(given, list) else []
+        if not wrong: continue
+        names = sorted({n.rpartition('.')[2] for n,m in layers.items() if n and (not kinds or type(m).__name__ in kinds)})
+        names = [o for o in names if not o.isdigit()][:40]
+        raise RecipeError(f"{key}: the model has no layer called {', '.join(map(repr, wrong[:3]))}.{suggest(wrong[0], names)}\nIts {what} are {', '.join(names)}.")
 
 def count_parameters(
     model, # any torch module

@@ -10,7 +10,7 @@ __all__ = ['split_block', 'command_words', 'read_options', 'meant_line', 'help_l
 import re
 from dataclasses import replace
 from pathlib import Path
-from .olive_command import OliveCommand, setup_line
+from .olive_command import OliveCommand, needed, setup_line
 from .olive_config import is_olive, meant_config
 from .olive_names import as_options, commands, words_of
 from .olive_values import meant_adapters, meant_convert, meant_finetune, meant_optimize, used
@@ -113,7 +113,7 @@ def meant_run(
     command = meant_config(config, written, last, {k: v for k,v in given.items() if words_of('run')[k].becomes != '-'})
     command.corrections += notes
     if flags['setup']: command.corrections.append(f'--setup: {setup_line(command)}')
-    if flags['list_required_packages'] or flags['packages']: return OliveCommand(written, 'packages', notes=['what the configuration needs, with the versions here; nothing is run'], then=command)
+    if flags['list_required_packages'] or flags['packages']: return OliveCommand(written, 'packages', needed(command), notes=['what the configuration needs, with the versions here; nothing is run'])
     return command
 
 # %% ../nbs/11_olive.ipynb #f76b1213

@@ -22,7 +22,7 @@ class OliveCommand:
     "What was meant by a command of Olive: `run()` does it."
     written:str                 # the command, as it was written
     verb:str                    # finetune, optimize, adapters, convert, search, packages, help, doctor or nothing
-    values:dict = field(default_factory=dict)       # keywords of the verb
+    values:dict = field(default_factory=dict)       # keywords of the verb; of `packages` their versions
     corrections:list = field(default_factory=list)  # what is done differently from Olive, one line each
     notes:list = field(default_factory=list)        # what was decided where nothing was said
     dry:bool = False            # only say what would be done
@@ -176,7 +176,7 @@ def run_chain(
     command.made.clear()
     result = None
     for o in command.chain():
-        if o.verb == 'packages': result = needed(command)
+        if o.verb == 'packages': result = o.values
         elif o.verb == 'doctor':
             from slm_magic.doctor import doctor
             result = doctor()

@@ -120,7 +120,7 @@ def coerce(
         raise RecipeError(f'{o.name} must be {noun}, not {str(value)[:60]!r}{at}.') from None
     if o.spellings: res = o.spellings.get(str(res).lower(), res)
     if o.choices and res not in o.choices:
-        raise RecipeError(f"{o.name} cannot be {str(res)[:60]!r}{at}; choose one of: {', '.join(map(str, o.choices))}.{suggest(res, o.choices)}")
+        raise RecipeError(f"{o.name} cannot be {str(res)[:60]!r}{at}; choose one of: {', '.join(map(str, o.choices))}.{suggest(res, (*o.choices, *(o.spellings or ())))}")
     for limit,bad,say in ((o.least, lambda a,b: not a>=b, 'at least'), (o.above, lambda a,b: not a>b, 'above'), (o.most, lambda a,b: not a<=b, 'at most')):
         if limit is not None and isinstance(res, (int, float)) and bad(res, limit):
             raise RecipeError(f'{o.name} must be {say} {limit}, not {res}{at}.')

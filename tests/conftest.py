@@ -1,8 +1,9 @@
-"What all tests share: no network, slow and GPU tests on demand, a browser, and a copy of the project to write in."
+"What all tests share: no network, slow and GPU tests on demand, a notebook, a browser, and a copy of the project to write in."
 import os, shutil
 from pathlib import Path
 import pytest
 import kernel # switches the hubs off
+from course import Notebook
 
 root = Path(__file__).parents[1]
 
@@ -26,6 +27,14 @@ def project(tmp_path_factory):
     dest = tmp_path_factory.mktemp('copy')/'slm_magic'
     skip = shutil.ignore_patterns('.git', '.venv', '.plan*', 'demo', '_docs', '_proc', 'build', '*.egg-info', '__pycache__', '.pytest_cache', '.ipynb_checkpoints')
     return shutil.copytree(root, dest, ignore=skip, symlinks=True)
+
+@pytest.fixture
+def nb(tmp_path, monkeypatch):
+    "A notebook in an empty folder"
+    monkeypatch.chdir(tmp_path)
+    nb = Notebook()
+    yield nb
+    nb.close()
 
 @pytest.fixture(scope='module') # not longer: its event loop would still run in other modules' tests
 def browser():

@@ -5,8 +5,7 @@ import dataclasses, json
 from importlib.util import find_spec
 from pathlib import Path
 import pytest
-from IPython.core.error import UsageError
-from IPython.core.interactiveshell import InteractiveShell
+from course import adapters, auto_opt, config, finetune, memory, monitoring, performance, qlora, regularization, search, setup
 from slm_magic import RecipeError
 from slm_magic.olive import from_olive
 from slm_magic.olive_keys import passes
@@ -46,143 +45,6 @@ def test_every_training_argument():
 
 # ------------------------------------------------------------------ the course, read
 
-finetune = r'''# Basic fine-tuning command
-olive finetune \
-  --model_name_or_path meta-llama/Llama-3.2-1B-Instruct \
-  --trust_remote_code \
-  --output_path models/llama/ft \
-  --data_name xxyyzzz/phrase_classification \
-  --text_template "<|start_header_id|>user<|end_header_id|>\n{phrase}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n{tone}" \
-  --method lora \
-  --max_steps 100 \
-  --log_level 1
-'''
-auto_opt = r'''# Convert to ONNX format for optimized inference
-olive auto-opt \
-  --model_name_or_path models/llama/ft/model \
-  --adapter_path models/llama/ft/adapter \
-  --device cpu \
-  --provider CPUExecutionProvider \
-  --use_ort_genai \
-  --output_path models/llama/onnx \
-  --log_level 1
-'''
-config = r'''# olive-config.yaml
-model:
-  type: PyTorchModel
-  config:
-    model_path: "microsoft/DialoGPT-medium"
-    task: "text-generation"
-
-data_configs:
-  - name: "custom_dataset"
-    type: "HuggingfaceContainer"
-    load_dataset_config:
-      data_files: "path/to/your/dataset.json"
-      split: "train"
-    pre_process_data_config:
-      text_template: "User: {input}\nAssistant: {output}"
-
-passes:
-  lora:
-    type: LoRA
-    config:
-      r: 16
-      lora_alpha: 32
-      target_modules: ["c_attn", "c_proj"]
-      modules_to_save: ["ln_f", "lm_head"]
-'''
-qlora = r'''# Fine-tune with QLoRA for better memory efficiency
-olive finetune \
-  --method qlora \
-  --model_name_or_path meta-llama/Meta-Llama-3-8B \
-  --data_name nampdn-ai/tiny-codes \
-  --train_split "train[:4096]" \
-  --eval_split "train[4096:4224]" \
-  --text_template "### Language: {programming_language} \n### Question: {prompt} \n### Answer: {response}" \
-  --per_device_train_batch_size 16 \
-  --per_device_eval_batch_size 16 \
-  --max_steps 150 \
-  --logging_steps 50 \
-  --output_path adapters/tiny-codes
-'''
-adapters = r'''# Train multiple LoRA adapters
-olive finetune --method lora --task_name "classification" --output_path adapters/classifier
-olive finetune --method lora --task_name "generation" --output_path adapters/generator
-
-# Generate multi-adapter ONNX model
-olive generate-adapter \
-  --base_model_path models/base \
-  --adapter_paths adapters/classifier,adapters/generator \
-  --output_path models/multi-adapter
-'''
-monitoring = r'''# Enable detailed logging
-olive finetune \
-  --logging_steps 10 \
-  --eval_steps 50 \
-  --save_steps 100 \
-  --logging_dir ./logs \
-  --report_to tensorboard
-'''
-memory = r'''# Memory-efficient training
-olive finetune \
-  --method qlora \
-  --gradient_checkpointing true \
-  --per_device_train_batch_size 1 \
-  --gradient_accumulation_steps 16
-'''
-search = r'''# hyperparameter-search.yaml
-search_strategy:
-  type: "random"
-  num_trials: 20
-
-search_space:
-  learning_rate:
-    type: "float"
-    low: 1e-6
-    high: 1e-3
-    log: true
-  
-  lora_r:
-    type: "int"
-    low: 8
-    high: 64
-  
-  batch_size:
-    type: "choice"
-    values: [8, 16, 32]
-'''
-regularization = r'''# Regularization techniques
-passes:
-  lora:
-    type: LoRA
-    config:
-      r: 16  # Reduce rank to prevent overfitting
-      lora_alpha: 16  # Lower alpha value
-      lora_dropout: 0.1  # Add dropout
-      weight_decay: 0.01  # L2 regularization
-'''
-performance = r'''# Performance optimization
-training_config:
-  fp16: true  # Mixed precision
-  dataloader_num_workers: 4
-  optim: "adamw_torch"
-  lr_scheduler_type: "cosine"
-'''
-setup = r'''# Create a virtual environment
-python -m venv olive-env
-source olive-env/bin/activate  # On Windows: olive-env\Scripts\activate
-
-# Install Olive with auto-optimization features
-pip install olive-ai[auto-opt]
-mkdir fine-tuning-project
-huggingface-cli login  # If using private datasets
-# Check Olive CLI is available
-olive --help
-
-# Verify installation
-python -c "import olive; print('Olive installed successfully')"
-'''
 def about(command): return [o.partition(':')[0] for o in command.corrections]
 
 def test_first_example():
@@ -263,46 +125,5 @@ def test_said_only_when_it_applies():
     ('auto-opt -m m --provider CUDAExecutionProvider --mixed-precision-overrides-config a b c d', dict(run='m', device='gpu')), ('auto-opt -m m --provider QNNExecutionProvider --dynamic-to-fixed-shape-dim-value 1 2', dict(run='m', device='npu'))])
 def test_exports(line, values): assert from_olive(line).values == values
 
-# ------------------------------------------------------------------ the course, run
-
-@pytest.fixture
-def shell(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    shell = InteractiveShell()
-    shell.run_line_magic('load_ext', 'slm_magic')
-    yield shell
-    shell.run_line_magic('unload_ext', 'slm_magic')
-
-def run(shell, cell):
-    res = shell.run_cell(cell)
-    if res.error_in_exec: raise res.error_in_exec
-    return res.result
-
-def here(text):
-    "A block with local model and data, and few steps"
-    for old,new in {'meta-llama/Llama-3.2-1B-Instruct': tiny_model(), 'xxyyzzz/phrase_classification': tiny_data(), '--max_steps 100': '--max_steps 6', 'olive ': '%olive '}.items(): text = text.replace(old, new)
-    return text.partition('\n')[2]
-
-def test_first_example_runs(shell, capsys):
-    "As pasted: the corrections are shown, the run is where the command says, and the fragments go on with its model and data"
-    ft = run(shell, here(finetune))
-    assert ft.status == 'done' and ft.path == Path('models/llama/ft').absolute() and (ft.path/'adapter'/'adapter_model.safetensors').exists() and shell.user_ns['_run'] is ft
-    assert 'corrected: text_template' in capsys.readouterr().out
-    assert ft.recipe.max_steps == 6 and ft.recipe.template.endswith('\n{tone}')
-    more = run(shell, '%%finetune -n reg --max_steps 2 -o reg\n' + regularization)
-    assert more is shell.user_ns['reg'] and more.recipe.weight_decay == .01 and more.recipe.model == tiny_model() and more.recipe.template == ft.recipe.template
-    assert run(shell, '%%olive\nolive finetune --dry_run\nolive convert-adapters -a models/llama/ft -o out') == Path('out.onnx_adapter')
-
-def test_search_says_when_it_is_not_there(shell):
-    if not find_spec('slm_magic.search'):
-        with pytest.raises(UsageError, match='not available yet'): run(shell, '%%olive\n' + search)
-
-def test_adapters_run(shell):
-    "Two adapters on one base, as pasted, with the base put in and few steps; the last command waits for `optimize` to take adapters"
-    import inspect, shutil
-    from slm_magic import optimize
-    if 'adapters' not in inspect.signature(optimize).parameters: pytest.skip('optimize takes one adapter only')
-    shutil.copytree(tiny_model(), 'models/base')
-    cell = adapters.replace('--method lora', '--method lora --max_steps 8').replace('--output_path adapters', f'--model_name_or_path models/base --data_name {tiny_data()} --output_path adapters')
-    bundle = run(shell, '%%olive\n' + cell)
-    assert bundle.path == Path('models/multi-adapter').absolute() and {o.stem for o in bundle.path.glob('adapters/*.onnx_adapter')} == {'classifier', 'generator'}
+def test_search_says_when_it_is_not_there(nb):
+    if not find_spec('slm_magic.search'): assert 'not available yet' in nb.refuses('%%olive\n' + search)

@@ -1,15 +1,14 @@
 "Training is exact: accumulated batches, resumed runs, the arguments of transformers, and what is written down."
-import dataclasses, json, math, os, signal, subprocess, sys, time
+import dataclasses, json, os, signal, subprocess, sys, time
 from pathlib import Path
 import pytest, torch
+from course import uneven
 from slm_magic import Recipe, RecipeError, Run, finetune
 from slm_magic.arguments import left_out, refused, renamed, switches
 from slm_magic.loop import make_trainer
 from slm_magic.model import apply_method, load_model
 from slm_magic.plan import fit_memory, make_plan, training_arguments
-from slm_magic.run import Listener, create_run, read_lines
-
-uneven = [dict(prompt=' '.join(['word']*(1+7*(i%5)**2)), completion=' '.join(['yes no maybe']*(1+i%3*4))) for i in range(24)]
+from slm_magic.run import Listener, create_run
 
 def losses(run, *keys): return [[o.get(k) for k in ('step', *keys)] for o in run.rows if 'loss' in o]
 
@@ -47,15 +46,6 @@ def test_accumulated_gradients_are_exact(here, rows):
         size = math.hypot(*(g.norm().item() for g in a.values()))
         off = {n: (a[n]-b[n]).norm().item() for n in a}
         assert size > .1 and math.hypot(*off.values())/size < 1e-5 and all(a[n].norm() > 0 and off[n] < 1e-5*a[n].norm() for n in a), off
-
-@uneven_rows
-def test_accumulation_is_exact(here, rows):
-    "2 rows × 4 accumulated and 8 rows at once: the same losses and weights, though rows differ in length"
-    def run(batch, accumulate): return finetune(**batches(rows, batch, accumulate), listeners=[])
-    a,b = run(8, 1),run(2, 4)
-    assert len(losses(a)) == 2*math.ceil(rows/8)
-    assert torch.allclose(torch.tensor(losses(a, 'loss')), torch.tensor(losses(b, 'loss')), rtol=1e-5)
-    for (n,p),(_,q) in zip(a.model.named_parameters(), b.model.named_parameters()): assert torch.allclose(p, q, rtol=1e-4, atol=1e-6), n
 
 script = '''
 import os, signal, sys
@@ -222,16 +212,6 @@ def test_strategies(here, strategy):
     run = finetune(data=uneven*2, eval=8, num_train_epochs=2, r=2, samples=0, eval_strategy='epoch' if strategy != 'no' else 'no', save_strategy=strategy, listeners=[])
     assert run.status == 'done' and (run.path/'adapter').is_dir() and len([o for o in run.rows if 'eval_loss' in o]) == (2 if strategy != 'no' else 1)
 
-def test_early_stopping_restores_the_best(here):
-    "The adapter on the disk is that of the best evaluated step, not of the last"
-    from slm_magic.run import load_eval
-    from slm_magic.scoring import row_losses
-    run = finetune(data=uneven, eval=8, learning_rate=.01, max_steps=40, eval_steps=2, logging_steps=2, early_stopping=2, r=4, samples=0, precision='fp32', listeners=[])
-    evals = [o['eval_loss'] for o in run.rows if 'eval_loss' in o]
-    assert run.status == 'done' and evals.index(min(evals)) < len(evals)-1
-    sums,counts = row_losses(Run.load(run.path).model, load_eval(run))
-    assert abs(sum(sums)/sum(counts) - min(evals)) < 1e-4
-
 @pytest.mark.parametrize('more,best,last', [(dict(), 4, 8), (dict(greater_is_better=False), 2, 6), (dict(metric_for_best_model='loss'), None, 10)], ids=['more is better', 'less is better', 'the loss'])
 def test_another_score_decides(here, more, best, last):
     "The best step by a function of the notebook is where early stopping counts from, what the run ends with, and what view, picture, card and status show"
@@ -297,15 +277,6 @@ def test_numbers_that_are_none(here):
     with pytest.raises(RecipeError, match='weights of step'): finetune(learning_rate=1e30, max_steps=30, r=2, samples=0, eval_steps=30, name='far', listeners=[])
     assert max(float(p.abs().max()) for p in Run.load('runs/far').model.parameters()) < 100
 
-def test_tensorboard(here):
-    "The event files hold what metrics.jsonl holds"
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    run = finetune(max_steps=6, logging_steps=1, eval_steps=3, r=2, samples=0, report_to='tensorboard', logging_dir='logs', listeners=[])
-    events = EventAccumulator('logs').Reload()
-    for tag,key in {'train/loss': 'loss', 'train/learning_rate': 'learning_rate', 'train/grad_norm': 'grad_norm', 'eval/loss': 'eval_loss'}.items():
-        wanted = [(o['step'], o[key]) for o in run.rows if o.get(key) is not None]
-        assert [o.step for o in events.Scalars(tag)] == [s for s,_ in wanted] and all(abs(o.value-v) < 1e-5*max(1, abs(v)) for o,(_,v) in zip(events.Scalars(tag), wanted)), tag
-
 def test_functions_of_the_notebook(here):
     "A loss and a metric of one's own act, are named in the recipe, and must be given again to go on"
     import yaml
@@ -339,10 +310,3 @@ def test_functions_given_again(here):
     parts = cell(line, body.replace(' and ', '\n'))
     same = 'loss', 'eval_loss', 'eval_length', 'eval_accuracy', 'learning_rate', 'grad_norm'
     assert [[o.get(k) for k in same] for o in parts.rows] == [[o.get(k) for k in same] for o in whole.rows]
-
-def test_regularization_reaches_its_place(here):
-    "Rank, alpha, dropout and decay arrive in the adapter and the optimizer"
-    plan = make_plan(Recipe.make(r=5, lora_alpha=7, lora_dropout=.2, weight_decay=.03))
-    model = apply_method(load_model(None), plan.recipe)
-    c = model.peft_config['default']
-    assert (c.r, c.lora_alpha, c.lora_dropout) == (5, 7, .2) and training_arguments(plan).weight_decay == .03
