@@ -1,7 +1,7 @@
 r"""The course that the library implements, its blocks whole, and a notebook to run them in.
 
 Microsoft, EdgeAI for Beginners, module 5, "Fine-Tuning". `here` puts local models and data in; nothing else is changed."""
-import re, sys
+import atexit, re, sys
 from pathlib import Path
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
@@ -217,4 +217,6 @@ class Notebook:
 
     def __getitem__(self, name): return self.shell.user_ns[name]
     def __setitem__(self, name, value): self.shell.user_ns[name] = value
-    def close(self): self.shell.run_line_magic('unload_ext', 'slm_magic')
+    def close(self):
+        self.shell.run_line_magic('unload_ext', 'slm_magic')
+        atexit.unregister(self.shell.atexit_operations) # each would collect all garbage once more, when the tests are over

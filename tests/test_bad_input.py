@@ -101,7 +101,7 @@ cases = [
     ('%finetune --lr_scheduler_type reduce_lr_on_plateau --eval_strategy no', 'held-out rows'),
     ('%finetune --early_stopping 2 --eval_strategy no', 'held-out rows'),
     ('%finetune --eval_strategy epoch --eval 0', 'held-out rows'),
-    ('%finetune --dataloader_drop_last -b 5000', 'dataloader_drop_last'),
+    ('%finetune --dataloader_drop_last -b 1000', 'dataloader_drop_last'),
     ('%finetune --dataloader_prefetch_factor 2', 'dataloader_num_workers'),
     ('%optimize', 'name what to optimize'),
     ('%optimize nosuchrun', 'nosuchrun'),
