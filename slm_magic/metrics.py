@@ -206,7 +206,7 @@ def wilson(
     if not n: return 0., 1.
     p = hits/n
     middle,half = (p + z*z/(2*n))/(1 + z*z/n),z*math.sqrt(p*(1-p)/n + z*z/(4*n*n))/(1 + z*z/n)
-    return max(0., middle-half), min(1., middle+half)
+    return max(0., min(p, middle-half)), min(1., max(p, middle+half)) # rounding must not put the share outside
 
 # %% ../nbs/02_metrics.ipynb #6a71fb4c
 def bootstrap(
