@@ -30,6 +30,7 @@ def method_config(
     values = {k if k in names else k.removeprefix('lora_'): copy.copy(getattr(recipe, k)) for k in m.defaults} # peft changes the lists it gets
     if head in ('sequence', 'token'): values['modules_to_save'] = [*(values.get('modules_to_save') or ()), *new_modules(model, getattr(model, 'missing', ()))] # made new, so trained whole
     values |= {k: v for k,v in recipe.upstream.items() if k in method_options(recipe.method)}
+    if 'fan_in_fan_out' in names and any(type(m).__name__ == 'Conv1D' for m in model.modules()): values.setdefault('fan_in_fan_out', True) # as GPT-2 keeps its weights
     if 'prompt_tuning_init_text' in values: values |= dict(prompt_tuning_init='TEXT', tokenizer_name_or_path=model.name_or_path)
     return cls(task_type=HEADS[head].peft_task, **values, **keep_tied(model, recipe, values, names), **m.fixed)
 

@@ -169,7 +169,7 @@ def prepare(
         notes.append(f'augment made {len(train.rows):,} training rows of {before:,}')
         keep = dict(data=train.rows, eval=held.rows)
     every = Table(train.rows+held.rows, train.pairs+held.pairs, train.numbers+held.numbers)
-    limit,classes = longest(recipe, config, tokenizer if head != 'causal' else None),classes_of(head, every.completions, config)
+    limit,classes = longest(recipe, config, tokenizer if head != 'causal' else None),classes_of(head, every.completions, config, recipe.task)
     encoded,held_encoded = (o.encode(tokenizer, limit, recipe, head, classes) for o in (train, held))
     if not len(encoded): raise RecipeError(f'no row is left to train on: every completion is longer than {limit} tokens ({listed(train.numbers)}). Raise max_length.')
     found = train if augmented else full

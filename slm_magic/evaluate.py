@@ -15,7 +15,7 @@ from .metrics import METRICS, calibration_error, compute_metrics, default_metric
 from .model import load_config, load_model, load_tokenizer, find_model
 from .options import RecipeError
 from .recipe import Recipe
-from .rows import label_set, load_rows
+from .rows import load_rows
 from .run import Run, load_base
 from .scores import Evaluation
 from .similarity import evaluate_pairs
@@ -187,7 +187,8 @@ def evaluate(
     if ex.head == 'embedding':
         if metrics is not None: raise RecipeError(f'{thing.id} is judged by the cosines of its pairs; leave metrics out.')
         return evaluate_pairs(thing, ex, base_of(thing) if before else None)
-    task,labels = task_of(ex, recipe),labels or (thing.labels if isinstance(thing, Run) else label_set(ex.completions))
+    task = task_of(ex, recipe)
+    labels = labels or (thing.labels if isinstance(thing, Run) else classes_of('causal', ex.completions, task=task))
     if ex.head not in ('causal', 'sequence') or task == 'extraction': labels = None
     options = dict(labels=labels, n_answers=n_answers, metrics=wanted(metrics, recipe, labels, n_answers, task))
     rows,first = dict(prompt=[shown(thing, o) for o in ex.prompts], expected=ex.completions),{}

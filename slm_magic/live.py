@@ -7,7 +7,7 @@ __all__ = ['place', 'Pace', 'harmless', 'LiveView', 'draw', 'end', 'show']
 
 # %% ../nbs/05_live.ipynb #78f68bae
 import sys, time, warnings
-from .frames import Moment, live_html, still, text_line
+from .frames import Moment, live_html, step_words, still, text_line, what
 from .run import Listener
 
 # %% ../nbs/05_live.ipynb #da84e442
@@ -67,6 +67,7 @@ class LiveView(Listener):
         self.moment = Moment(run.id, info, rows, step=step, first_step=step, hint=hint, best_by=run.best_by)
         self.logged = max(1, info['max_steps']//max(1, run.recipe.logging_steps or 1))
         self.pace.budget = self.pace.budget*max(1, self.logged/1000)
+        if self.where == 'terminal': print(what(self.moment), step_words(self.moment), sep='\n')
         self.draw(force=True)
 
     @harmless

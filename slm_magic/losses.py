@@ -54,7 +54,7 @@ def try_loss(
     if isinstance(loss, str): raise RecipeError(f"loss: {loss} is a name; in a recipe write loss: $name, and name a function or nn.Module of the notebook.")
     if isinstance(loss, type) or not callable(loss): raise RecipeError(f"loss: {name} is {'a class' if isinstance(loss, type) else 'no function'}; give a function, or an object such as {name if isinstance(loss, type) else 'MyLoss'}().")
     if not (takes(loss, len(outputs)) or labels is not None and takes(loss, len(outputs)+1)):
-        raise RecipeError(f"loss: {name} must take ({names}{'' if labels is None else f', labels) or ({names}'}); there are {'no' if labels is None else len(labels)} labels.")
+        raise RecipeError(f"loss: {name} must take ({names}{'' if labels is None else f', labels) or ({names}'}); there are {'no' if labels is None else len(labels)} labels.{' For a loss on pairs of texts, say task: similarity.' if 'logits' in outputs else ''}")
     try: res = call_loss(loss, [o.requires_grad_() for o in outputs.values()], labels)
     except Exception as e: raise RecipeError(f"loss: {name} fails on {names} of shape {[*next(iter(outputs.values())).shape]}: {type(e).__name__}: {str(e)[:200]}") from None
     if not (isinstance(res, torch.Tensor) and res.shape == (n,)): raise RecipeError(f"loss: {name} returned {[*res.shape] if hasattr(res, 'shape') else type(res).__name__} for {n} items; it must return a loss for each, or their mean.")

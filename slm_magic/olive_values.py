@@ -262,7 +262,7 @@ def meant_adapters(
     base,adapters = values.pop('model', None),values.pop('adapters', None) or values.pop('adapter_path', None) or []
     if isinstance(adapters, str): adapters = [o.strip() for o in adapters.split(',') if o.strip()]
     for o in 'task', 'trust_remote_code', 'adapter_path': values.pop(o, None)
-    if not adapters and base: base,adapters = None,[base]
+    if not adapters and base and not (Path(base)/'config.json').exists(): base,adapters = None,[base] # an adapter names its base itself
     if not adapters: raise RecipeError('name the adapters: --adapter_paths A,B, each the folder of a run or of a PEFT adapter.')
     if base and not Path(base).is_dir(): command.notes.append(f'base_model_path: {base} is no folder here, so the base that the adapters name')
     command.corrections.append('each adapter is loaded and proven against its trained model')

@@ -34,7 +34,7 @@ class Recipe:
     columns:'dict|None' = opt(None, 'which columns play which part, as prompt: phrase, completion: tone', group='Data')
     train_on:str = opt('completion', 'which tokens carry loss', group='Data', choices=('completion', 'all'))
     max_length:'int|None' = opt(None, 'longest row [tokens]; default: the longest row, within the model\'s context', group='Data', least=2, aliases=('max_seq_length', 'max_seq_len', 'cutoff_len', 'block_size'))
-    samples:'int|list' = opt(3, 'how many held-out prompts, or which prompts, to show base against current', group='Data')
+    samples:'int|list' = opt(3, 'how many held-out prompts, or which prompts, to show base against current', group='Data', least=0)
     augment:object = opt(None, '$function: row -> row or rows, for training rows only', group='Data')
     method:str = opt('lora', 'what is trained', group='Model & method', choices=tuple(METHODS), spellings=method_words, aliases=('finetuning_type', 'peft_method', 'adapter_type'))
     r:'int|None' = opt(None, 'rank or width of the adapter; default by method, 16 for lora', group='Model & method', least=1, aliases=('lora_r', 'lora_rank', 'rank'))

@@ -77,6 +77,7 @@ def classes_of(
     head:str,               # from `head_of`
     completions:list[str],  # what the model is to say, one per row
     config=None,            # the model's configuration
+    task:str=None,          # summaries are free text, however few there are
 ) -> list[str]|None:        # classes or tags; None for free text
     "The outputs of a classifier or tagger, or the closed set of answers."
     if head == 'token': found = tag_set(completions)
@@ -84,7 +85,7 @@ def classes_of(
         found = sorted({o.strip() for o in completions})
         if len(found) < 2 or len(found) > max(2, len(completions)/2):
             raise RecipeError(f'a classifier needs rows of a few classes, but {len(completions):,} rows have {len(found):,} different answer{"s"*(len(found) > 1)}, such as {found[0][:60]!r}.')
-    else: return None if head == 'embedding' else label_set(completions)
+    else: return None if head == 'embedding' or task == 'summarization' else label_set(completions)
     if len(found) < 2: raise RecipeError('no row marks an entity, so there is nothing to learn.')
     own = list((getattr(config, 'id2label', None) or {}).values())
     return own if set(found) <= set(own) else found
