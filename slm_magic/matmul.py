@@ -6,9 +6,12 @@
 __all__ = ['product_speed', 'product_error', 'probe', 'native_bf16', 'fast_products']
 
 # %% ../nbs/03d_matmul.ipynb #4c5afd64
-import time
+import os, time
 from contextlib import contextmanager
 from functools import cache
+
+# %% ../nbs/03d_matmul.ipynb #e64f1c00
+for o in 'ONEDNN_PRIMITIVE_CACHE_CAPACITY', 'LRU_CACHE_CAPACITY': os.environ.setdefault(o, '64')
 
 # %% ../nbs/03d_matmul.ipynb #ffafeb17
 def product_speed(
