@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOST_SKIPPED', 'MOST_REMEMBERED', 'sync', 'checkpoints', 'rotate', 'keep_best', 'EpochOrder', 'drop_bad_gradients',
-           'remember', 'put_back', 'answer_length', 'own_metrics', 'why_stock', 'why_padded', 'fast_step',
-           'make_trainer']
+           'remember', 'put_back', 'answer_length', 'own_metrics', 'fast_step', 'make_trainer']
 
 # %% ../nbs/04_loop.ipynb #43cfaf62
 import json, os, shutil
@@ -13,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from .engine import Engine, accelerate_step, few_rows
 from .metrics import compute_metrics
+from .memory import why_padded, why_stock
 from .model import count_parameters
 from .options import atomic_dir, atomic_write
 from .plan import Plan, training_arguments
@@ -116,25 +116,6 @@ def own_metrics(
     return {f'eval_{k}': v for k,v in compute_metrics(plan.recipe.metrics, [o.strip() for o in said], [o.strip() for o in ex.completions], ex.rows).items()}
 
 # %% ../nbs/04_loop.ipynb #78277c01
-def why_stock(
-    recipe:Recipe, # its `engine`, and what else would change the step
-) -> str:          # '' when nothing speaks against the fast step
-    "Why the step stays as transformers has it."
-    import torch
-    if recipe.engine == 'stock': return 'as asked for'
-    for k in 'bf16', 'fp16', 'torch_compile', 'use_liger_kernel', 'fsdp', 'deepspeed':
-        if recipe.upstream.get(k): return f'{k} has its own arithmetic'
-    if torch.cuda.device_count() > 1 or torch.distributed.is_available() and torch.distributed.is_initialized(): return 'several devices'
-    return ''
-
-def why_padded(
-    recipe:Recipe, # its `packing`, method and noise
-) -> str:          # '' when rows can be packed
-    "Why rows stay in a padded batch."
-    if not recipe.packing: return 'as asked for'
-    if recipe.method in ('prefix', 'prompt'): return f'method {recipe.method} puts tokens before each'
-    return 'neftune_noise_alpha depends on their length' if recipe.upstream.get('neftune_noise_alpha') else ''
-
 def fast_step(
     plan:Plan, # its recipe and rows
     model,     # with its trainable parameters switched on

@@ -144,7 +144,8 @@ def fit_memory(
     free:float=None, # memory that can be used [MB]; default: what is free now
 ) -> tuple[Recipe, dict, list[str]]: # a recipe that fits, its memory by part, what was changed in words
     "Batch, accumulation and checkpointing, where they were not given; `RecipeError` when nothing helps."
-    def measured(r): return estimate(r, config, tokens, head=data.head, labels=data.labels) | ({} if free is None else dict(free=free))
+    sizes,held = ([(len(ids), sum(o != -100 for o in labels)) for ids,labels in zip(part.input_ids, part.labels)] for part in (data.train, data.eval))
+    def measured(r): return estimate(r, config, tokens, head=data.head, labels=data.labels, sizes=sizes, held=held) | ({} if free is None else dict(free=free))
     memory,start = measured(recipe),recipe
     batch_open = not {'per_device_train_batch_size', 'gradient_accumulation_steps'} & recipe.sources.keys()
     while memory['total'] > memory['free'] and batch_open and recipe.per_device_train_batch_size > 1:
