@@ -4,16 +4,20 @@
 
 # %% auto #0
 __all__ = ['MOST_SKIPPED', 'MOST_REMEMBERED', 'sync', 'checkpoints', 'rotate', 'keep_best', 'EpochOrder', 'drop_bad_gradients',
-           'remember', 'put_back', 'answer_length', 'own_metrics', 'fast_step', 'make_trainer']
+           'remember', 'put_back', 'answer_length', 'own_metrics', 'fast_step', 'make_trainer', 'rehearsal']
 
 # %% ../nbs/04_loop.ipynb #43cfaf62
 import json, os, shutil
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from .engine import Engine, accelerate_step, few_rows
 from .metrics import compute_metrics
 from .memory import why_padded, why_stock
-from .model import count_parameters
+from .model import apply_method, base_model, count_parameters
 from .options import atomic_dir, atomic_write
 from .plan import Plan, training_arguments
 from .predict import predict
@@ -199,3 +203,23 @@ def make_trainer(
     trainer.label_smoother = None # in `compute_loss`
     trainer.model_accepts_loss_kwargs,trainer._loss_shifts_labels = True,False # count all items of an optimizer batch; the collators leave out what is not predicted
     return trainer
+
+# %% ../nbs/04_loop.ipynb #254310dc
+@contextmanager
+def rehearsal(
+    plan:Plan,  # of the run
+    steps:int,  # to be taken
+    **changes,  # other values of the recipe
+):              # plan, engine and trainer
+    "A trainer for some steps on a copy of the model, which scores, saves and tells nothing."
+    from transformers import PrinterCallback, set_seed
+    off = dict(eval_strategy='no', save_strategy='no', eval_on_start=False, logging_strategy='steps', report_to='none')
+    with TemporaryDirectory() as tmp:
+        r = replace(plan.recipe, **dict(max_steps=steps, logging_steps=1, loss=deepcopy(plan.recipe.loss), upstream=plan.recipe.upstream | off) | changes)
+        plan = replace(plan, recipe=r, steps=steps, path=Path(tmp))
+        set_seed(r.seed)
+        net = apply_method(base_model(r, plan.data.head, plan.data.labels), r, plan.data.head)
+        with fast_step(plan, net) as engine:
+            trainer = make_trainer(plan, net, None, engine)
+            trainer.remove_callback(PrinterCallback)
+            yield plan, engine, trainer

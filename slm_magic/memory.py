@@ -187,7 +187,7 @@ def check_memory(
 ):
     "Refuse a run that cannot fit, naming what would make it fit."
     if parts['total'] <= parts['free']: return
-    big = max((k for k in parts if k not in ('total', 'free')), key=parts.get)
+    big = max((k for k in parts if k not in ('total', 'free', 'runtime')), key=parts.get)
     smaller = 'halve per_device_train_batch_size and double gradient_accumulation_steps, or lower max_length'
     fix = dict(activations=smaller, loss=smaller, evaluation='lower per_device_eval_batch_size or max_length', weights='use method: qlora or a smaller model', copies='use precision: fp32 or method: qlora', adapter='lower r').get(big, 'use method: lora')
     raise RecipeError(f"this run needs about {parts['total']/1e3:,.1f} GB and {parts['free']/1e3:,.1f} GB are free; most of it is {big} ({parts[big]/1e3:,.1f} GB).\nTo make it fit: {fix}.")
