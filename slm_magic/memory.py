@@ -149,7 +149,8 @@ def estimate(
     n = r.per_device_eval_batch_size if held is sizes else min(r.per_device_eval_batch_size, len(held))
     seen,answers = largest_batch([o[0] for o in held], n, not packed),largest_batch([o[1] for o in held], n)
     evaluation = 2*wide*widest*seen + 12*answers*words + (0 if packed or head != 'causal' else 4*seen*words)
-    sampling = n*(tokens + 64)*4*layer['layers']*layer['keys']*wide + 2*wide*widest*n*tokens if head == 'causal' else 0
+    said = 16 if r.metrics else min(16, r.samples if isinstance(r.samples, int) else len(r.samples)) # prompts answered at a time
+    sampling = said*(tokens + 64)*4*layer['layers']*layer['keys']*wide + 2*wide*widest*said*tokens if head == 'causal' else 0
     step = batch*(token + 2*wide*widest)
     parts = dict(weights=weights, copies=2*linear + 2*words*layer['width']*fused if bf16 else 0, adapter=0 if recipe.method == 'full' else trained*4, gradients=trained*4, optimizer=trained*8,
                  activations=step*_slack, loss=loss*_slack, evaluation=max(0, max(evaluation, sampling) - step - loss)*_slack, runtime=_runtime)
