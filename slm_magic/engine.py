@@ -146,15 +146,16 @@ def agrees(
 def few_rows(
     rows,          # of a run, in any number
     head:str='causal', # key of `HEADS`
-    most:int=192,  # longest part of a row that is looked at [tokens]
+    most:int=144,  # what is looked at of the longest row, more than a block of attention; a third of it of the others [tokens]
 ) -> list[dict]:   # three rows or fewer
     "Rows for the check: the shortest, a middle one and the longest."
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]['input_ids']))
     if head != 'causal': return [rows[i] for i in order[:3]]
-    def cut(o):
+    def cut(o, most):
         ids,labels = o['input_ids'][:most],o['labels'][:most]
         return dict(input_ids=ids, labels=labels if any(l != -100 for l in labels[1:]) else labels[:-1] + ids[-1:])
-    return [cut(rows[i]) for i in sorted({order[0], order[len(order)//2], order[-1]})]
+    *short,long = dict.fromkeys((order[0], order[len(order)//2], order[-1]))
+    return [*(cut(rows[i], most//3) for i in short), cut(rows[long], most)]
 
 def wants_bf16(
     precision:str, # auto, fp32, bf16 or fp16
