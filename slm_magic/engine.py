@@ -74,8 +74,7 @@ class Engine:
 
     def tokens(self, batch) -> int:
         "Tokens of the rows of a batch, without padding."
-        if 'segments' not in batch: return int(batch['attention_mask'].sum())
-        return int(batch['segments'].diff(dim=1).sum() + batch['prefix'][0]*len(batch['segments']))
+        return int(batch['real'] if 'real' in batch else batch['attention_mask'].sum())
 
     def call(self, batch):
         "What the model is called with for a packed batch."
