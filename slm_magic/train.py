@@ -11,6 +11,7 @@ import json, os, shutil
 from dataclasses import replace
 from pathlib import Path
 from .card import run_card
+from .dry_run import dry_run as rehearse
 from .loop import checkpoints, fast_step, keep_best, make_trainer, put_back, sync
 from .licence import data_licence, model_licence
 from .model import apply_method, base_model, count_parameters, quiet
@@ -126,11 +127,14 @@ def finetune(
     listeners=None,    # who hears of the run; default: the live view or printed lines
     runs_dir='runs',   # folder of all runs
     recipe:Recipe=None,# a ready recipe instead of keywords
+    dry_run:bool=False,# only say what the run would do: a `DryRun`
     **recipe_keys,     # any key of `Recipe`, `TrainingArguments` or `LoraConfig`
 ) -> Run:
     "Fine-tune a language model. Errors of the user are `RecipeError`, before anything is loaded or written."
     listeners = [o() for o in views] or [PrintListener()] if listeners is None else listeners
     given = {k:v for k,v in (dict(model=model, data=data, name=name) | recipe_keys).items() if v is not None}
+    if dry_run and resume: raise RecipeError('dry_run tells what a new run would do, and a resumed run keeps its recipe; leave out one of the two.')
+    if dry_run: return rehearse(recipe=Recipe.make(line=given) if recipe is None else recipe, runs_dir=runs_dir)
     if resume: return resume_run(find_run(resume, runs_dir), listeners, given)
     plan = make_plan(Recipe.make(line=given) if recipe is None else recipe, runs_dir)
     return run_plan(plan, create_run(plan.recipe, plan.data, plan.path), listeners)
