@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['MOST_SKIPPED', 'MOST_REMEMBERED', 'sync', 'checkpoints', 'rotate', 'keep_best', 'EpochOrder', 'drop_bad_gradients',
-           'remember', 'put_back', 'answer_length', 'own_metrics', 'why_stock', 'why_padded', 'fast_step',
-           'make_trainer']
+           'remember', 'put_back', 'answer_length', 'own_metrics', 'classes_right', 'why_stock', 'why_padded',
+           'fast_step', 'make_trainer']
 
 # %% ../nbs/04_loop.ipynb #43cfaf62
-import json, os, shutil
+import json, math, os, shutil
 from functools import partial
 from pathlib import Path
 from .engine import Engine, accelerate_step, few_rows
@@ -115,6 +115,15 @@ def own_metrics(
     said = predict(model, plan.tokenizer, ex.prompts, plan.data.head, labels=labels, max_new_tokens=answer_length(plan), max_length=plan.data.max_length)
     return {f'eval_{k}': v for k,v in compute_metrics(plan.recipe.metrics, [o.strip() for o in said], [o.strip() for o in ex.completions], ex.rows).items()}
 
+# %% ../nbs/04_loop.ipynb #c2add783
+def classes_right(
+    plan:Plan,        # its classes and held-out rows
+    sums:list[float], # loss of each of these rows [nats]
+) -> dict:            # classes_right to their number; nothing where there are no classes, or the loss is no probability
+    "How many classes are answered right at least once."
+    if not plan.data.labels or plan.data.head not in ('causal', 'sequence') or plan.recipe.loss is not None or plan.recipe.train_on == 'all': return {}
+    return dict(classes_right=len({c.strip() for c,s in zip(plan.data.eval.completions, sums) if s < math.log(2)}))
+
 # %% ../nbs/04_loop.ipynb #78277c01
 def why_stock(
     recipe:Recipe, # its `engine`, and what else would change the step
@@ -191,7 +200,7 @@ def make_trainer(
 
         def evaluate(self, *args, **kwargs):
             sums,counts = row_losses(self.model, plan.data.eval, self.args.per_device_eval_batch_size, own, engine)
-            metrics = dict(eval_loss=sum(sums)/sum(counts), **own_metrics(plan, self.model))
+            metrics = dict(eval_loss=sum(sums)/sum(counts), **classes_right(plan, sums), **own_metrics(plan, self.model))
             self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
             return metrics
 
