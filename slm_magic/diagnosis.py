@@ -41,9 +41,8 @@ class Trace:
     @cached_property
     def start(self): return fmean(self.ys[:2]) # before anything was learned, as warming up is slow
     @cached_property
-    def noise(self):
-        half = self.ys[len(self.ys)//2:]
-        return median([abs(b-a) for a,b in zip(half, half[1:])] or [0])/.6745/2**.5
+    def noise(self): # of a point, as a share of it
+        return min(.35, median([2*abs(b-a)/max(a+b, 1e-9) for a,b in zip(self.ys, self.ys[1:])] or [0])/.6745/2**.5)
     @cached_property
     def fifths(self): # (last step, mean loss)
         n = len(self.loss)
@@ -51,11 +50,12 @@ class Trace:
         return [(o[-1][0], fmean(y for _,y in o)) for o in parts]
 
 def spread(
-    t:Trace, # a run
-    n:int,   # points in a mean
+    t:Trace,     # a run
+    level:float, # about which losses
+    n:int=None,  # points in a mean; default: a fifth of the run
 ) -> float:
-    "How far apart two means of `n` points may be by chance: four standard errors of their difference."
-    return 4*t.noise*(2/n)**.5
+    "How far apart two means may be by chance: four standard errors of their difference."
+    return 4*t.noise*level*(2/(n or len(t.loss)//5))**.5
 
 # %% ../nbs/04_diagnosis.ipynb #df0432d9
 def halves(
@@ -121,18 +121,18 @@ def divergence(t:Trace):
         return f'eval loss rose from {r[0][1]:.3f} at step {r[0][0]} to {t.evals[-1][1]:.3f}, and train loss did not fall either ({r[2]:.3f} then, {r[3]:.3f} now)', slower(t, 10), ''
     if not t.fifths: return None
     (at,low),end = min(t.fifths, key=lambda o: o[1]),t.fifths[-1][1]
-    if end - low <= max(.15*low, spread(t, len(t.loss)//5)) or end < .5*t.start: return None
+    if end - low <= max(.15*low, spread(t, end)) or end < .5*t.start: return None
     return f'train loss rose from {low:.3f} around step {at} to {end:.3f} at the end', slower(t, 10), ''
 
 def too_high(t:Trace):
     "The loss jumps up, more than once or beyond where it began."
     if len(t.ys) < 8: return None
     means = [fmean(t.ys[i:i+3]) for i in range(len(t.ys)-2)]
-    sure,low,high,jumps = spread(t, 3),t.start,max(means),0
+    low,high,jumps = t.start,max(means),0
     for y in means:
         low = min(low, y)
-        if y - low > max(.3*(t.start-min(means)), .1*t.start, sure): low,jumps = y,jumps+1
-    beyond = high > 1.3*t.start and high - t.start > sure
+        if y - low > max(.3*(t.start-min(means)), .1*t.start, spread(t, y, 3)): low,jumps = y,jumps+1
+    beyond = high > 1.3*t.start and high - t.start > spread(t, high, 3)
     if not beyond and jumps < 2: return None
     where = t.loss[means.index(high)+1][0]
     return f"train loss jumped to {high:.2f} around step {where}, from {t.start:.2f} at the start" if beyond else f'train loss jumped up {jumps} times on its way from {t.start:.2f} to {t.ys[-1]:.2f}', slower(t, 5), ''
@@ -142,13 +142,13 @@ def too_low(t:Trace):
     "The loss has hardly fallen, and falls as steadily as at the beginning."
     if not (h := halves(t)) or (t.start-h[2])/t.start > .15: return None
     held = len(t.evals) >= 3
-    if held and any(b > a for (_,a),(_,b) in zip(t.evals, t.evals[1:])) or not held and h[1] < spread(t, len(t.loss)//5) or h[1] < .4*h[0] or h[1] <= 0: return None
+    if held and any(b > a for (_,a),(_,b) in zip(t.evals, t.evals[1:])) or not held and h[1] < spread(t, h[2]) or h[1] < .4*h[0] or h[1] <= 0: return None
     rate,usual = t.recipe.learning_rate or 0,t.facts.get('usual_rate', 0)
     return f"{'eval' if held else 'train'} loss fell by {h[0]:.2g} in the first half of the way and by {h[1]:.2g} in the second, to {h[2]:.3f}, from about {t.start:.3f}", dict(learning_rate=usual if rate < usual/2 else float(f'{5*rate:.2g}')), ''
 
 def too_short(t:Trace):
     "The loss still falls at the end."
-    if not (h := halves(t)) or h[1] < max(.05*t.start, .1*h[2]) or len(t.evals) < 3 and h[1] < spread(t, len(t.loss)//5): return None
+    if not (h := halves(t)) or h[1] < max(.05*t.start, .1*h[2]) or len(t.evals) < 3 and h[1] < spread(t, h[2]+h[1]): return None
     held,rate,usual = 'eval' if len(t.evals) >= 3 else 'train',t.recipe.learning_rate or 0,t.facts.get('usual_rate', 0)
     return f'{held} loss fell by {h[1]:.3f} in the second half of the way, to {h[2]:.3f}, and still falls at step {t.loss[-1][0]}', dict(learning_rate=usual) if rate < usual/4 else longer(t, 3), ''
 
@@ -165,9 +165,9 @@ def plateau(t:Trace):
     "The loss stays where it is, and that is high."
     if not (h := halves(t)) or len(t.fifths) < 5: return None
     (_,first),_,(_,before),_,(_,end) = t.fifths
-    first,little,unsure = max(t.start, first),knows_little(t, h[2]),spread(t, len(t.loss)//5)/2
+    first,little,unsure = max(t.start, first),knows_little(t, h[2]),spread(t, end)/2
     if not little and (end < .9*first or unsure > .1*first): return None
-    if h[1] > (.1 if little else .005)*h[2] or before - end > max((.1 if little else .02)*before, unsure): return None
+    if h[1] > max((.1 if little else .005)*h[2], unsure if len(t.evals) < 3 else 0) or before - end > max((.1 if little else .02)*before, unsure): return None
     rec,options,change = t.recipe,METHODS[t.recipe.method].defaults,{}
     if 'r' in options: change['r'] = 4*rec.r
     if rec.lora_alpha and 'lora_alpha' in options: change['lora_alpha'] = 4*rec.lora_alpha
