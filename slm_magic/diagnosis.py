@@ -11,6 +11,7 @@ __all__ = ['FINDINGS', 'EARLY', 'ANSWERS', 'Trace', 'spread', 'halves', 'risen',
 import math, os
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from html import escape
 from statistics import fmean, median
 import yaml
@@ -41,12 +42,17 @@ class Trace:
     @cached_property
     def start(self): return fmean(self.ys[:2]) # before anything was learned, as warming up is slow
     @cached_property
+    def late(self): return fmean(self.ys[-max(3, len(self.ys)//5):])
+    @cached_property
     def noise(self): # of a point, as a share of it
-        return min(.35, median([2*abs(b-a)/max(a+b, 1e-9) for a,b in zip(self.ys, self.ys[1:])] or [0])/.6745/2**.5)
+        half = self.ys[len(self.ys)//2:]
+        return min(.35, median([2*abs(b-a)/max(a+b, 1e-9) for a,b in zip(half, half[1:])] or [0])/.6745/2**.5)
+    @cached_property
+    def middles(self): return [median(self.ys[i:i+3]) for i in range(len(self.ys)-2)] # a single hard batch is no peak
     @cached_property
     def fifths(self): # (last step, mean loss)
         n = len(self.loss)
-        parts = [self.loss[n*i//5:n*(i+1)//5] for i in range(5)] if n >= 10 else []
+        parts = [self.loss[n*i//5:n*(i+1)//5] for i in range(5)] if n >= 25 else []
         return [(o[-1][0], fmean(y for _,y in o)) for o in parts]
 
 def spread(
@@ -80,14 +86,14 @@ def risen(
     "How the held-out loss has risen since its best, if it has."
     if len(t.evals) < 3 or len(t.loss) < 6: return None
     step,best = min(t.evals, key=lambda o: o[1])
-    after,window = [y for s,y in t.evals if s > step],max(3, len(t.loss)//5)
+    after = [y for s,y in t.evals if s > step]
     if len(after) < 2 or min(fmean(after), after[-1]) - best < max(.05*best, .03*t.start): return None
-    return (step, best), len(after), fmean([y for s,y in t.loss if s <= step][-window:] or t.ys[:1]), fmean(t.ys[-window:])
+    return (step, best), len(after), fmean([y for s,y in t.loss if s <= step][-max(3, len(t.ys)//5):] or t.ys[:1]), t.late
 
 def shorter(t:Trace, step:int) -> dict:
-    "Training that ends soon after `step`."
-    if 'max_steps' not in t.facts.get('chosen', ()): return dict(max_steps=math.ceil(1.5*step))
-    return dict(num_train_epochs=round(1.5*next((o['epoch'] for o in t.rows if o['step'] >= step), 1), 1))
+    "Training that is planned for three times `step`, since dropout makes it slower, and not for more than before."
+    if 'max_steps' not in t.facts.get('chosen', ()): return dict(max_steps=min(3*step, t.recipe.max_steps))
+    return dict(num_train_epochs=min(round(3*next(o['epoch'] for o in t.rows if o['step'] >= step), 1), t.recipe.num_train_epochs))
 
 def longer(t:Trace, times:int) -> dict:
     "Training `times` as long."
@@ -103,7 +109,7 @@ def overfitting(t:Trace):
     change = shorter(t, step) | dict(early_stopping=2, weight_decay=max(.1, rec.weight_decay))
     if 'r' in options and rec.r > 4: change |= dict(r=max(4, rec.r//4)) | (dict(lora_alpha=rec.lora_alpha*max(4, rec.r//4)/rec.r) if rec.lora_alpha else {}) # the same scale
     if 'lora_dropout' in options: change['lora_dropout'] = max(.1, rec.lora_dropout or 0)
-    return f'eval loss has risen for {n} evaluations, from {best:.3f} at step {step} to {t.evals[-1][1]:.3f}, while train loss fell from {then:.3f} to {now:.3f}: overfitting since step {step}', change, 'more rows help most, or augment: $function that varies them'
+    return f'eval loss has risen for {n} evaluations, from {best:.3f} at step {step} to {t.evals[-1][1]:.3f}, while train loss fell from {then:.3f} to {now:.3f}: overfitting since step {step}', change, 'More rows help most, or augment: $function that varies them.'
 
 # %% ../nbs/04_diagnosis.ipynb #d6b35969
 def slower(t:Trace, times:int) -> dict:
@@ -116,33 +122,31 @@ def peak(
 ) -> tuple[int, float]|None: # step and loss
     "Where the training loss was clearly higher than at the start."
     if len(t.ys) < 8: return None
-    means = [fmean(t.ys[i:i+3]) for i in range(len(t.ys)-2)]
-    high = max(means)
-    return (t.loss[means.index(high)+1][0], high) if high > 1.3*t.start and high - t.start > spread(t, high, 3) else None
+    high = max(t.middles)
+    return (t.loss[t.middles.index(high)+1][0], high) if high > 1.3*t.start and high - t.start > spread(t, high, 3) else None
 
 def divergence(t:Trace):
     "The loss rises, or is no number any more."
     logged = [o for o in t.rows if 'loss' in o or 'eval_loss' in o]
     lost = [o['step'] for o in logged if o.get('loss', o.get('eval_loss')) is None]
     if t.status == 'failed' and 'not finite' in (t.error or '') or lost and len(lost) >= max(3, .2*len(logged)):
-        return f"the loss was not finite {f'in {len(lost)} of {len(logged)} logged points, first at step {lost[0]}' if lost else 'at the end: ' + t.error.splitlines()[0]}", slower(t, 10), 'look at the loss function if it is your own'
+        return f"the loss was not finite {f'in {len(lost)} of {len(logged)} logged points, first at step {lost[0]}' if lost else 'at the end: ' + t.error.splitlines()[0]}", slower(t, 10), 'Look at the loss function if it is your own.'
     if (r := risen(t)) and r[3] >= .98*r[2]:
         return f'eval loss rose from {r[0][1]:.3f} at step {r[0][0]} to {t.evals[-1][1]:.3f}, and train loss did not fall either ({r[2]:.3f} then, {r[3]:.3f} now)', slower(t, 10), ''
+    if (p := peak(t)) and (end := t.late) > .7*t.start: return f'train loss rose from {t.start:.2f} at the start to {p[1]:.2f} around step {p[0]}, and has not come back ({end:.2f})', slower(t, 10), ''
     if not t.fifths: return None
-    (at,low),end = min(t.fifths, key=lambda o: o[1]),t.fifths[-1][1]
-    if (p := peak(t)) and end > .7*t.start: return f'train loss rose from {t.start:.2f} at the start to {p[1]:.2f} around step {p[0]}, and has not come back ({end:.2f})', slower(t, 10), ''
+    (at,low),end = min(t.fifths, key=lambda o: o[1]),t.late
     if end - low <= max(.15*low, spread(t, end)) or end < .5*t.start: return None
     return f'train loss rose from {low:.3f} around step {at} to {end:.3f} at the end', slower(t, 10), ''
 
 def too_high(t:Trace):
-    "The loss jumps up, more than once or beyond where it began."
+    "The loss jumps up on its way."
     if len(t.ys) < 8: return None
-    means,low,jumps = [fmean(t.ys[i:i+3]) for i in range(len(t.ys)-2)],t.start,0
-    for y in means:
-        low = min(low, y)
-        if y - low > max(.3*(t.start-min(means)), .1*t.start, spread(t, y, 3)): low,jumps = y,jumps+1
-    if not (p := peak(t)) and jumps < 2: return None
-    return f'train loss jumped to {p[1]:.2f} around step {p[0]}, from {t.start:.2f} at the start' if p else f'train loss jumped up {jumps} times on its way from {t.start:.2f} to {t.ys[-1]:.2f}', slower(t, 5), ''
+    lows,(p,end) = list(accumulate(t.middles, min)),(peak(t), t.ys[-1])
+    rise,y,low = max((y-low, y, low) for y,low in zip(t.middles, lows))
+    if p: return f'train loss jumped to {p[1]:.2f} around step {p[0]}, from {t.start:.2f} at the start', slower(t, 5), ''
+    if rise < max(.5*(t.start-lows[-1]), .4*t.start, spread(t, y, 3)): return None
+    return f'train loss jumped from {low:.2f} up to {y:.2f} on its way from {t.start:.2f} to {end:.2f}', slower(t, 5), ''
 
 # %% ../nbs/04_diagnosis.ipynb #371c4ae4
 def too_low(t:Trace):
@@ -151,11 +155,11 @@ def too_low(t:Trace):
     held = len(t.evals) >= 3
     if held and any(b > a for (_,a),(_,b) in zip(t.evals, t.evals[1:])) or not held and h[1] < spread(t, h[2]) or h[1] < .4*h[0] or h[1] <= 0: return None
     rate,usual = t.recipe.learning_rate or 0,t.facts.get('usual_rate', 0)
-    return f"{'eval' if held else 'train'} loss fell by {h[0]:.2g} in the first half of the way and by {h[1]:.2g} in the second, to {h[2]:.3f}, from about {t.start:.3f}", dict(learning_rate=usual if rate < usual/2 else float(f'{5*rate:.2g}')), ''
+    return f"{'eval' if held else 'train'} loss fell by {h[0]:.2g} in the first half of the way and by {h[1]:.2g} in the second, to {h[2]:.3f}", dict(learning_rate=usual if rate < usual/2 else float(f'{5*rate:.2g}')), ''
 
 def too_short(t:Trace):
     "The loss still falls at the end."
-    if not (h := halves(t)) or h[1] < max(.05*t.start, .1*h[2]) or len(t.evals) < 3 and h[1] < spread(t, h[2]+h[1]): return None
+    if not (h := halves(t)) or h[1] < max(.05*t.start, .1*h[2]) or t.late < .03*t.start or len(t.evals) < 3 and h[1] < spread(t, h[2]+h[1]): return None
     held,rate,usual = 'eval' if len(t.evals) >= 3 else 'train',t.recipe.learning_rate or 0,t.facts.get('usual_rate', 0)
     return f'{held} loss fell by {h[1]:.3f} in the second half of the way, to {h[2]:.3f}, and still falls at step {t.loss[-1][0]}', dict(learning_rate=usual) if rate < usual/4 else longer(t, 3), ''
 
@@ -180,7 +184,7 @@ def plateau(t:Trace):
     if rec.lora_alpha and 'lora_alpha' in options: change['lora_alpha'] = 4*rec.lora_alpha
     if options.get('target_modules') and rec.target_modules != options['target_modules']: change['target_modules'] = options['target_modules']
     change['learning_rate'] = max(t.facts.get('usual_rate', 0), float(f'{(rec.learning_rate or 0):.2g}')) if change else float(f'{3*(rec.learning_rate or 0):.2g}')
-    return f'train loss stays at {end:.3f} since the middle of the run, {end/first:.0%} of where it began' + (f', and eval loss at {h[2]:.3f}' if len(t.evals) >= 3 else ''), change, 'look at a few rows: does the prompt hold what the answer depends on?'
+    return f'train loss stays at {end:.3f} since the middle of the run, {end/first:.0%} of where it began' + (f', and eval loss at {h[2]:.3f}' if len(t.evals) >= 3 else ''), change, 'Look at a few rows: does the prompt hold what the answer depends on?'
 
 # %% ../nbs/04_diagnosis.ipynb #24c55384
 def never_stops(t:Trace):
@@ -188,17 +192,16 @@ def never_stops(t:Trace):
     last = [o for o in t.samples if o['step'] == t.samples[-1]['step']]
     if len(last) < 2 or not all(o.get('cut') for o in last): return None
     change = dict(loss=None) if t.recipe.loss else dict(train_on='completion') if t.recipe.train_on == 'all' else longer(t, 3)
-    return f'all {len(last)} samples at step {last[0]["step"]} were cut, the model did not end them', change, 'is the token at the end of the answer part of what is learned? Draw the examples to see it'
+    return f'all {len(last)} samples at step {last[0]["step"]} were cut, the model did not end them', change, 'Is the token at the end of an answer part of what is learned? The data report says it.'
 
 def one_class(t:Trace):
     "Only one class is ever answered right."
-    right = [o['classes_right'] for o in t.rows if 'classes_right' in o]
+    last = next((o for o in reversed(t.rows) if 'classes_right' in o), {})
     held = [h for _,h in t.classes.values() if h]
-    others = sum(held) - max(held, default=0)
-    if not right or right[-1] != 1 or others < 3: return None
+    if last.get('classes_right') != 1 or sum(held) - max(held, default=0) < 3 or last['rows_right'] < .8*max(held): return None
     most = max(t.classes, key=lambda o: t.classes[o][0])
     n,every = t.classes[most][0],sum(o[0] for o in t.classes.values())
-    return f'of {len(held)} classes one is answered right; {n:,} of {every:,} training rows are {most[:40]!r}', longer(t, 3), 'repeat the rows of the rare classes, with augment: $function, or leave out some of the frequent one'
+    return f'one class of {len(held)} is answered right, in {last["rows_right"]} of {sum(held)} held-out rows; {n:,} of {every:,} training rows are {most[:40]!r}', longer(t, 3), 'Repeat the rows of the rare classes, with augment: $function, or leave out some of the frequent one.'
 
 # %% ../nbs/04_diagnosis.ipynb #bf9d9c13
 def recipe_cell(
@@ -209,14 +212,15 @@ def recipe_cell(
     "A `%%finetune` cell."
     own,kept = METHODS[recipe.method].defaults,{}
     def words(k, v):
+        if isinstance(v, float) and v.is_integer(): return int(v)
         if isinstance(v, list): return [words(k, o) for o in v]
         if k in ('loss', 'metrics') and str(v).startswith('<'): return '$' + v.strip('<>').replace('lambda', 'name')
         return os.path.relpath(v) if k in ('model', 'data', 'eval', 'output_path') and isinstance(v, str) and os.path.isabs(v) and v.startswith(os.getcwd() + os.sep) else v
     for k,v in recipe.to_dict().items():
         default = options_of(Recipe)[k].default if k in options_of(Recipe) else None
-        if v not in (None, default, own.get(k)) and k not in chosen and k != 'output_path': kept[k] = words(k, v)
+        if v not in (None, default, own.get(k)) and k not in chosen and k != 'output_path': kept[k] = v
     if 'num_train_epochs' in change: kept.pop('max_steps', None)
-    body = {k: v for k,v in (kept | change).items() if v is not None}
+    body = {k: words(k, v) for k,v in (kept | change).items() if v is not None}
     return '%%finetune\n' + (yaml.safe_dump(body, sort_keys=False, allow_unicode=True).strip() if body else 'samples: 3')
 
 # %% ../nbs/04_diagnosis.ipynb #e98d25c5
@@ -244,7 +248,7 @@ class Finding:
 
 class Diagnosis(list):
     "What went wrong in a run, as `Finding`s."
-    def __repr__(self): return '\n\n'.join(f"{o}\n{o.why}{' Besides, ' + o.advice + '.' if o.advice else ''} To try:\n{o.cell}" for o in self) or 'nothing to complain about'
+    def __repr__(self): return '\n\n'.join(f'{o}\n{o.why} {o.advice}'.rstrip() + f'\nTo try:\n{o.cell}' for o in self) or 'nothing to complain about'
     def _repr_html_(self): return draw_diagnosis(self) or '<p>nothing to complain about</p>'
     @property
     def names(self): return [o.name for o in self]
@@ -268,6 +272,5 @@ def draw_diagnosis(
 ) -> str:
     "HTML: what was seen, why it matters, and the cell to try."
     def one(o):
-        more = f' Besides, {escape(o.advice)}.' if o.advice else ''
-        return f'<li><b>{escape(o.name)}</b>: {escape(o.seen)}.<br/>{escape(o.why)}{more}<details><summary>a recipe to try</summary><pre>{escape(o.cell)}</pre></details></li>'
+        return f'<li><b>{escape(o.name)}</b>: {escape(o.seen)}.<br/>{escape(o.why)} {escape(o.advice)}<details><summary>a recipe to try</summary><pre>{escape(o.cell)}</pre></details></li>'
     return f'<ul style="font-size:90%">{"".join(map(one, found))}</ul>' if found else ''

@@ -119,10 +119,11 @@ def own_metrics(
 def classes_right(
     plan:Plan,        # its classes and held-out rows
     sums:list[float], # loss of each of these rows [nats]
-) -> dict:            # classes_right to their number; nothing where there are no classes, or the loss is no probability
-    "How many classes are answered right at least once."
+) -> dict:            # rows_right, classes_right; nothing where there are no classes, or the loss is no probability
+    "How many rows are surely answered right, and how many classes occur in them."
     if not plan.data.labels or plan.data.head not in ('causal', 'sequence') or plan.recipe.loss is not None or plan.recipe.train_on == 'all': return {}
-    return dict(classes_right=len({c.strip() for c,s in zip(plan.data.eval.completions, sums) if s < math.log(2)}))
+    right = [c.strip() for c,s in zip(plan.data.eval.completions, sums) if s < math.log(2)]
+    return dict(rows_right=len(right), classes_right=len({*right}))
 
 # %% ../nbs/04_loop.ipynb #78277c01
 def why_stock(

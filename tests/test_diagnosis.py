@@ -87,9 +87,10 @@ def test_one_reading_of_a_curve():
 
 def test_classes():
     "One class of several, and only where enough rows of the others were held out; a plateau is measured by the entropy of the classes"
-    rows = [dict(step=9, eval_loss=.2, classes_right=1)]
+    rows = [dict(step=9, eval_loss=.2, classes_right=1, rows_right=9)]
     assert names(rows, classes=dict(a=[90, 9], b=[10, 3])) == ['one class only']
-    for n,classes in (1, dict(a=[90, 9], b=[10, 2])), (2, dict(a=[90, 9], b=[10, 3])), (0, dict(a=[90, 9], b=[10, 3])), (1, dict(a=[90, 9])): assert names([rows[0] | dict(classes_right=n)], classes=classes) == []
+    for n,right,classes in (1, 9, dict(a=[90, 9], b=[10, 2])), (2, 10, dict(a=[90, 9], b=[10, 3])), (0, 0, dict(a=[90, 9], b=[10, 3])), (1, 9, dict(a=[90, 9])), (1, 4, dict(a=[90, 9], b=[10, 3])):
+        assert names([rows[0] | dict(classes_right=n, rows_right=right)], classes=classes) == []
     assert names(rows, 'running', classes=dict(a=[90, 9], b=[10, 3])) == []
     six = dict(classes=dict.fromkeys('abcdef', [20, 2]), per_row=3.)
     assert names(curves(exp(.59, 20), exp(.6, 20)), **six) == ['plateau'] and names(curves(exp(.2, 20), exp(.21, 20)), **six) == []
@@ -129,7 +130,7 @@ def overfitted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = make_plan(Recipe.make(data=[dict(q=f'q{i}', a=f'<b>{i%3}') for i in range(40)], eval=9, max_steps=100))
     run = create_run(plan.recipe, plan.data, plan.path)
-    write_lines(run.path/'metrics.jsonl', curves(*ill['overfitting']) + [dict(step=100, epoch=3, eval_loss=1.7, classes_right=1)])
+    write_lines(run.path/'metrics.jsonl', curves(*ill['overfitting']) + [dict(step=100, epoch=3, eval_loss=1.7, classes_right=1, rows_right=3)])
     set_status(run, 'done')
     return run
 
