@@ -102,9 +102,10 @@ def loss_function():
                 if bias is not None: z += bias
                 if scale != 1: z *= scale
                 if softcap: z.div_(softcap).tanh_(); slope = 1 - z*z; z *= softcap
-                norm = torch.logsumexp(z, -1, keepdim=True)
-                total += (norm - z.gather(1, want)).sum()
-                z.sub_(norm).exp_().scatter_add_(1, want, torch.full_like(want, -1, dtype=z.dtype))
+                top,said = z.amax(-1, keepdim=True),z.gather(1, want)
+                all_ = z.sub_(top).exp_().sum(-1, keepdim=True)
+                total += (all_.log() + top - said).sum()
+                z.div_(all_).scatter_add_(1, want, torch.full_like(want, -1, dtype=z.dtype))
                 if softcap: z *= slope
                 if scale != 1: z *= scale
                 dz = z.to(W.dtype)
