@@ -31,7 +31,7 @@ def run_card(
     run,                    # a Run
     licence:str='unknown',  # licence of the base model
 ) -> str:
-    "Markdown: what was trained on what, how well it went, and how to load it."
+    "Markdown: what was trained on what, how well it went and what went wrong, and how to load it."
     r,facts,best = run.recipe,run.facts,run.best
     base = 'the bundled tiny model' if not r.model else Path(r.model).name if Path(r.model).exists() else r.model
     package,auto,more = 'transformers',HEADS[run.head].auto,''
@@ -45,8 +45,10 @@ def run_card(
     if run.head == 'embedding': load += "\n\nfrom slm_magic import Run\nvectors = Run.load('.').embed(['one text', 'another'])"
     by = best_by(r)[0]
     result = f"Best held-out {by.removeprefix('eval_')} **{best[by]:.4f}** at step {best['step']}." if best else 'It was not evaluated on held-out rows.'
+    found = ''.join(f'- **{o.name}**: {o.seen}. {o.why}\n' for o in run.diagnosis)
+    if found: found = f'## Diagnosis\n\n{found}\n'
     notes = ''.join(f'- {o}\n' for o in facts['notes'])
     recipe = yaml.safe_dump({k:v for k,v in r.to_dict().items() if v is not None and k not in ('model', 'data', 'eval', 'output_path')}, sort_keys=False, allow_unicode=True)
     return (f"---\n{yaml.safe_dump(card_metadata(run, licence), sort_keys=False)}---\n\n# {run.id}\n\n{r.method} fine-tuning of {base}: {licence_words(licence)}. "
-            f"State: {run.status}.\n\n## Result\n\n{result}\n\n![loss curves](curves.png)\n\n## Data\n\n{facts['rows']:,} rows to train on, {facts['eval_rows']:,} held out: {facts['how']}.\n\n{notes}\n"
+            f"State: {run.status}.\n\n## Result\n\n{result}\n\n![loss curves](curves.png)\n\n{found}## Data\n\n{facts['rows']:,} rows to train on, {facts['eval_rows']:,} held out: {facts['how']}.\n\n{notes}\n"
             f"## Use\n\n```python\n{load}\n```\n\n## Recipe\n\n```yaml\n{recipe}```\n")

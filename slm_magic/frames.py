@@ -12,6 +12,7 @@ from base64 import b64encode
 from dataclasses import dataclass, field
 from html import escape
 from .curves import LOSS, best_row, best_words, curve_svg
+from .diagnosis import Diagnosis, draw_diagnosis
 from .pictures import png_of
 from .licence import licence_words
 
@@ -31,6 +32,7 @@ class Moment:
     ended:float=None                           # Unix time [s]
     hint:str=''                                # how to stop it here
     best_by:tuple=LOSS                         # from `best_by`
+    findings:Diagnosis=field(default_factory=Diagnosis) # what goes wrong, so far
 
     elapsed = property(lambda self: max((self.ended or time.time()) - self.started, 1e-9))
     max_steps = property(lambda self: self.info.get('max_steps') or 0)
@@ -57,6 +59,7 @@ def facts(
     if speed := m.last('tokens_per_s'): res.append(f'{speed:,.0f} tokens/s')
     if mb := max((o.get('memory_mb') or 0 for o in m.rows), default=0): res.append(f'{mb/1000:.2f} GB')
     if gpu := max((o.get('gpu_memory_mb') or 0 for o in m.rows), default=0): res.append(f'GPU {gpu/1000:.2f} GB')
+    if (busy := m.last('gpu_percent')) is not None and m.status == 'running': res.append(f'GPU {busy:.0f} %')
     if (cpu := m.last('cpu_percent')) and m.status == 'running': res.append(f'CPU {cpu:.0f} %')
     return res
 
@@ -93,7 +96,7 @@ def text_summary(
     m:Moment, # what is known
 ) -> str:
     "The whole frame without pictures."
-    lines = [f'{m.run_id}: {m.status}' + (f' ({m.error})' if m.error else ''), what(m), step_words(m), ', '.join(facts(m)), ', '.join(losses(m))]
+    lines = [f'{m.run_id}: {m.status}' + (f' ({m.error})' if m.error else ''), what(m), step_words(m), ', '.join(facts(m)), ', '.join(losses(m)), *map(str, m.findings)]
     lines += [f"  {o['prompt']!r}: {o['base']!r} -> {o['current']!r} (expected {o['expected']!r})" for o in m.samples]
     return '\n'.join(o for o in lines if o)
 
@@ -146,7 +149,8 @@ def live_html(
     m:Moment, # what is known
 ) -> str:
     "A frame of the live view."
-    return header(m) + curve_svg(m.rows, m.max_steps, title=f'loss of {m.run_id}', by=m.best_by) + tables(m)
+    said = ''.join(f'<div style="font-size:90%;color:#b8860b">{cut(o, 300)}</div>' for o in m.findings)
+    return header(m) + said + curve_svg(m.rows, m.max_steps, title=f'loss of {m.run_id}', by=m.best_by) + tables(m)
 
 def still(
     m:Moment, # what is known at the end
@@ -155,4 +159,4 @@ def still(
     from slm_magic.curves import curve_figure
     svg = b64encode(curve_svg(m.rows, m.max_steps, title=f'loss of {m.run_id}', by=m.best_by).encode()).decode()
     picture = f'<img alt="loss curves of {escape(m.run_id)}" style="max-width:100%" src="data:image/svg+xml;base64,{svg}"/>'
-    return {'text/html': f'<div>{header(m)}{picture}{tables(m)}</div>', 'text/plain': text_summary(m), 'image/png': b64encode(png_of(curve_figure(m.rows, m.run_id, m.best_by))).decode()}
+    return {'text/html': f'<div>{header(m)}{picture}{draw_diagnosis(m.findings)}{tables(m)}</div>', 'text/plain': text_summary(m), 'image/png': b64encode(png_of(curve_figure(m.rows, m.run_id, m.best_by))).decode()}

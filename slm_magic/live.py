@@ -82,6 +82,7 @@ class LiveView(Listener):
     @harmless
     def on_eval(self, run, row):
         self.moment.rows.append(row)
+        self.moment.findings = run.diagnosis
         self.draw(force=True)
 
     @harmless
@@ -94,6 +95,7 @@ class LiveView(Listener):
         m = self.moment
         m.run_id,m.status,m.error,m.rows,m.ended,m.hint = run.id,run.status,run.state.get('error'),run.rows,time.time(),''
         m.hint = dict(stopped=f'%finetune --resume {run.id} goes on', failed=f'%finetune --resume {run.id} tries again').get(m.status, '')
+        m.findings = run.diagnosis
         self.end(run)
 
 # %% ../nbs/05_live.ipynb #d4ab6edf
@@ -112,7 +114,7 @@ def draw(self:LiveView, force:bool=False):
 
 def end(self:LiveView, run):
     "Leave the still."
-    if self.where == 'terminal': print('\r' + text_line(self.moment).ljust(118))
+    if self.where == 'terminal': print('\r' + text_line(self.moment).ljust(118), *self.moment.findings, sep='\n')
     elif self.where != 'none':
         self.show(still(self.moment))
         run.still_shown = True

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['MOST_SKIPPED', 'MOST_REMEMBERED', 'sync', 'checkpoints', 'rotate', 'keep_best', 'EpochOrder', 'drop_bad_gradients',
-           'remember', 'put_back', 'answer_length', 'own_metrics', 'fast_step', 'make_trainer', 'rehearsal']
+           'remember', 'put_back', 'answer_length', 'own_metrics', 'classes_right', 'fast_step', 'make_trainer',
+           'rehearsal']
 
 # %% ../nbs/04_loop.ipynb #43cfaf62
-import json, os, shutil
+import json, math, os, shutil
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
@@ -119,6 +120,16 @@ def own_metrics(
     said = predict(model, plan.tokenizer, ex.prompts, plan.data.head, labels=labels, max_new_tokens=answer_length(plan), max_length=plan.data.max_length)
     return {f'eval_{k}': v for k,v in compute_metrics(plan.recipe.metrics, [o.strip() for o in said], [o.strip() for o in ex.completions], ex.rows).items()}
 
+# %% ../nbs/04_loop.ipynb #c2add783
+def classes_right(
+    plan:Plan,        # its classes and held-out rows
+    sums:list[float], # loss of each of these rows [nats]
+) -> dict:            # rows_right, classes_right; nothing where there are no classes, or the loss is no probability
+    "How many rows are surely answered right, and how many classes occur in them."
+    if not plan.data.labels or plan.data.head not in ('causal', 'sequence') or plan.recipe.loss is not None or plan.recipe.train_on == 'all': return {}
+    right = [c.strip() for c,s in zip(plan.data.eval.completions, sums) if s < math.log(2)]
+    return dict(rows_right=len(right), classes_right=len({*right}))
+
 # %% ../nbs/04_loop.ipynb #78277c01
 def fast_step(
     plan:Plan, # its recipe and rows
@@ -176,7 +187,7 @@ def make_trainer(
 
         def evaluate(self, *args, **kwargs):
             sums,counts = row_losses(self.model, plan.data.eval, self.args.per_device_eval_batch_size, own, engine)
-            metrics = dict(eval_loss=sum(sums)/sum(counts), **own_metrics(plan, self.model))
+            metrics = dict(eval_loss=sum(sums)/sum(counts), **classes_right(plan, sums), **own_metrics(plan, self.model))
             self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
             return metrics
 

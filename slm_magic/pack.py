@@ -22,7 +22,8 @@ def pack_rows(
     rows:list[dict],    # each with `input_ids` and `labels`, -100 where nothing is learned
     share:bool=True,    # compute a common beginning once
     least:float=.05,    # part of the tokens it must save
-) -> dict:              # tensors: input_ids and position_ids [1, tokens], keep, labels and rows [learned], segments [rows, 2], prefix [1]
+    multiple:int=32,    # the line is filled up to a multiple of so many tokens
+) -> dict:              # tensors: input_ids and position_ids [1, tokens], keep, labels and rows [learned], segments [rows, 2], prefix and real [1]
     "Rows one after another; `prefix` tokens at the start belong to all of them."
     import torch
     ids = [o['input_ids'] for o in rows]
@@ -36,7 +37,10 @@ def pack_rows(
         wanted,of = wanted + [row['labels'][i] for i in learned],of + [k]*len(learned)
         tokens,positions = tokens+own,positions+list(range(n, n+len(own)))
         segments.append((start, start+len(own)))
-    lists = dict(input_ids=[tokens], position_ids=[positions], keep=keep, labels=wanted, rows=of, segments=segments, prefix=[n])
+    if fill := -len(tokens) % multiple: # a row of its own, of which nothing is learned
+        segments.append((len(tokens), len(tokens)+fill))
+        tokens,positions = tokens + ids[0][:1]*fill,positions + list(range(n, n+fill))
+    lists = dict(input_ids=[tokens], position_ids=[positions], keep=keep, labels=wanted, rows=of, segments=segments, prefix=[n], real=[sum(map(len, ids))])
     return {k: torch.tensor(v, dtype=torch.long) for k,v in lists.items()}
 
 # %% ../nbs/03a_pack.ipynb #63325beb

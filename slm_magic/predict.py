@@ -11,7 +11,7 @@ from .batches import inputs_of
 from .embedding import vectors
 from .encoders import encode_texts
 from .pairs import BETWEEN
-from .scoring import answers, by_length, class_losses
+from .scoring import Cut, answers, by_length, class_losses
 from .tags import read_tags, words_of
 
 # %% ../nbs/02_predict.ipynb #ab62c3a2
@@ -73,7 +73,7 @@ def say_seq2seq(model, tokenizer, prompts, labels, max_new_tokens, max_length, b
     for idx,batch in in_batches(model, rows, tokenizer.pad_token_id, batch_size):
         out = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, min_length=0, no_repeat_ngram_size=0, early_stopping=False, length_penalty=1.,
                              top_p=None, top_k=None, temperature=None, use_cache=True)
-        for i,o in zip(idx, out): res[i] = tokenizer.decode(o, skip_special_tokens=True)
+        for i,o in zip(idx, out.tolist()): res[i] = (str if tokenizer.eos_token_id in o[1:] else Cut)(tokenizer.decode(o, skip_special_tokens=True))
     return res
 
 # %% ../nbs/02_predict.ipynb #e1a5c0d2

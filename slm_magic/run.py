@@ -16,7 +16,8 @@ from pathlib import Path
 import yaml
 from .curves import best_row, curve_figure
 from .data import Data, DataReport, Examples
-from .model import base_model, find_model, load_tokenizer, quiet
+from .diagnosis import Diagnosis, Trace, diagnose, draw_diagnosis
+from .model import auto_learning_rate, base_model, find_model, load_config, load_tokenizer, quiet
 from .options import RecipeError, atomic_dir, atomic_write
 from .recipe import Recipe, best_by
 from .predict import embed, predict
@@ -38,7 +39,7 @@ class PrintListener(Listener):
     "A line per evaluation: the progress of a script."
     def on_start(self, run, info): print(f"{run.id}: {info['method']} on {info['model']}, {info['trainable']:,} of {info['total']:,} parameters, {info['max_steps']} steps", *info.get('less', ()), sep='\n')
     def on_eval(self, run, row): print(f"step {row['step']}: eval loss {row['eval_loss']:.4f}")
-    def on_end(self, run): print(f'{run.id}: {run.status}, in {run.path}')
+    def on_end(self, run): print(f'{run.id}: {run.status}, in {run.path}', *run.diagnosis, sep='\n')
 
 # %% ../nbs/04_run.ipynb #91e90ff2
 @contextmanager
@@ -111,6 +112,14 @@ class RunFolder:
         "The lines of `metrics.jsonl`; a line cut off by a crash is ignored."
         path = self.path/'metrics.jsonl'
         return read_lines(path) if path.exists() else []
+
+    samples = property(lambda self: read_lines(self.path/'samples.jsonl') if (self.path/'samples.jsonl').exists() else []) # the same of `samples.jsonl`
+
+    @property
+    def diagnosis(self) -> Diagnosis:
+        "What went wrong, with the recipe to try next."
+        state,report = self.state,self.report
+        return diagnose(Trace(self.rows, self.recipe, state['status'], state.get('error') or '', self.facts, report.classes, report.learned/max(report.rows, 1), self.samples))
 
     @property
     def metrics(self):
@@ -197,11 +206,11 @@ def draw_run(
     run:Run,           # what to show
     picture:bool=True, # with the loss curves
 ) -> str:
-    "HTML of a run: state, best evaluation, folder and the still picture."
+    "HTML of a run: state, best evaluation, folder, the still picture, and what went wrong."
     png,best = run.path/'curves.png',run.best
     img = f'<img alt="loss curves of {escape(run.id)}" width="640" src="data:image/png;base64,{b64encode(png.read_bytes()).decode()}">' if picture and png.exists() else ''
     says = f", best {escape(run.best_by[0].replace('_', ' '))} {best[run.best_by[0]]:.4f} at step {best['step']}" if best else ''
-    return f'<p><b>{escape(run.id)}</b> {escape(run.status)}{says} · <code>{escape(str(run.path))}</code></p>{img}'
+    return f'<p><b>{escape(run.id)}</b> {escape(run.status)}{says} · <code>{escape(str(run.path))}</code></p>{img}{draw_diagnosis(run.diagnosis) if picture else ""}'
 
 # %% ../nbs/04_run.ipynb #6bfdd8f3
 def load_eval(
@@ -236,7 +245,8 @@ def create_run(
     path:Path,       # from `new_path`
 ) -> Run:
     "Write a new run folder and open it."
-    kept = dict(head=data.head, labels=data.labels, how=data.how, notes=data.notes, rows=len(data.train), eval_rows=len(data.eval), prompt=data.prompt, max_length=data.max_length, alike=data.alike)
+    kept = dict(head=data.head, labels=data.labels, how=data.how, notes=data.notes, rows=len(data.train), eval_rows=len(data.eval), prompt=data.prompt, max_length=data.max_length, alike=data.alike,
+                chosen=[k for k,v in recipe.sources.items() if v == 'chosen'], usual_rate=auto_learning_rate(load_config(find_model(recipe.model), recipe.trust_remote_code), recipe.method))
     saved = recipe.to_dict()
     with atomic_dir(path) as tmp:
         for key,rows in data.keep.items():
