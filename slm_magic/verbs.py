@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['verbs', 'FinetuneOptions', 'OptimizeOptions', 'EvaluateOptions', 'ChatOptions', 'CompareOptions', 'RunsOptions',
-           'call_finetune', 'call_optimize', 'call_evaluate', 'call_compare', 'maybe_bundle', 'call_chat', 'call_runs',
-           'call_olive', 'Verb', 'finetune_options', 'olive_options', 'read', 'checked', 'olive_command', 'meant']
+           'Values', 'recipe_of', 'call_finetune', 'call_optimize', 'call_evaluate', 'call_compare', 'maybe_bundle',
+           'call_chat', 'call_runs', 'call_olive', 'Verb', 'finetune_options', 'olive_options', 'read', 'checked',
+           'olive_command', 'meant']
 
 # %% ../nbs/11_verbs.ipynb #574662ee
 from dataclasses import dataclass
@@ -79,8 +80,16 @@ class RunsOptions:
     var:str = opt(None, 'variable to put the result into', short='o', command=True)
 
 # %% ../nbs/11_verbs.ipynb #db127387
-def call_finetune(values, runs_dir, tell):
+class Values(dict):
+    "Values of a magic by name; those named in `below` stand in the cell's body."
+    below = frozenset()
+
+def recipe_of(values:Values):
+    "The recipe of a cell, which knows what stands on the line and what in the body."
     from slm_magic.recipe import Recipe
+    return Recipe.make(*({k: v for k,v in values.items() if (k in values.below) == below} for below in (False, True)))
+
+def call_finetune(values, runs_dir, tell):
     from slm_magic.train import finetune
     resume,dry,find = (values.pop(k, None) for k in ('resume', 'dry_run', 'lr_find'))
     if sum(map(bool, (resume, dry, find))) > 1: raise RecipeError('resume, dry_run and lr_find are three different things to do; keep one.')
@@ -88,11 +97,11 @@ def call_finetune(values, runs_dir, tell):
         return finetune(resume=resume, runs_dir=runs_dir, **values)
     if dry:
         from slm_magic.dry_run import dry_run
-        return dry_run(recipe=Recipe.make(line=values), runs_dir=runs_dir, on_progress=tell)
+        return dry_run(recipe=recipe_of(values), runs_dir=runs_dir, on_progress=tell)
     if find:
         from slm_magic.lr_find import lr_find
-        return lr_find(recipe=Recipe.make(line=values), on_progress=tell)
-    return finetune(recipe=Recipe.make(line=values), runs_dir=runs_dir)
+        return lr_find(recipe=recipe_of(values), on_progress=tell)
+    return finetune(recipe=recipe_of(values), runs_dir=runs_dir)
 
 def call_optimize(values, runs_dir, tell):
     from slm_magic.optimize import optimize
@@ -197,7 +206,9 @@ def read(
     if verb.body == 'data' and body is not None and not is_jsonl(body): raise RecipeError(f'the body of %%{verb.name} must be rows, one JSON object per line; options go on the line.')
     given,below = parse_cell(options, line, body, namespace)
     below = {find(options, k, 'body').name: v for k,v in below.items()}
-    return {**below, **given}
+    res = Values({**below, **given})
+    res.below = below.keys() - given.keys()
+    return res
 
 def checked(
     verb:Verb,   # what is called
@@ -205,7 +216,9 @@ def checked(
 ) -> dict:
     "Values of the right types; `RecipeError` says which one is not."
     options = verb.options()
-    return {k: coerce(options[k], v) for k,v in values.items() if v is not None}
+    res = Values({k: coerce(options[k], v) for k,v in values.items() if v is not None})
+    res.below = getattr(values, 'below', res.below)
+    return res
 
 # %% ../nbs/11_verbs.ipynb #25adf5a8
 def olive_command(text, namespace):
