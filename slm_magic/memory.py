@@ -95,7 +95,7 @@ def kept_keys(
     return min(longest, longest/2 + block/2) if longest <= most else most*(most/2 + block/2)/longest
 
 # %% ../nbs/02_memory.ipynb #ac0e94f6
-_runtime,_slack = 100e6,1.08 # bytes; times the tensors of a step
+_runtime,_four_bits,_slack = 100e6,35e6,1.08 # bytes, bytes, times the tensors of a step
 
 def weight_bytes(
     model,          # on any device
@@ -153,7 +153,7 @@ def estimate(
     sampling = said*(tokens + 64)*4*layer['layers']*layer['keys']*wide + 2*wide*widest*said*tokens if head == 'causal' else 0
     step = batch*(token + 2*wide*widest)
     parts = dict(weights=weights, copies=2*linear + 2*words*layer['width']*fused if bf16 else 0, adapter=0 if recipe.method == 'full' else trained*4, gradients=trained*4, optimizer=trained*8,
-                 activations=step*_slack, loss=loss*_slack, evaluation=max(0, max(evaluation, sampling) - step - loss)*_slack, runtime=_runtime)
+                 activations=step*_slack, loss=loss*_slack, evaluation=max(0, max(evaluation, sampling) - step - loss)*_slack, runtime=_runtime + _four_bits*m.quantized)
     parts = {k: v/1e6 for k,v in parts.items()}
     return parts | dict(total=sum(parts.values()), free=free_memory(device)/1e6)
 
