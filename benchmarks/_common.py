@@ -1,5 +1,5 @@
 "What all benchmarks share: the model and rows they run on, processes that take steps in turn, and tables that are written, never typed."
-import datetime, json, os, platform, subprocess, sys
+import datetime, json, os, platform, random, subprocess, sys
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -64,12 +64,13 @@ def make_model(name:str, shape:dict) -> Path:
 
 def make_rows(model:Path, n:int, prompt=PROMPT, answer=ANSWER) -> Path:
     "`n` rows of random words as JSON lines, and beside them the token ids and labels that our own data code makes of them."
-    import random
     path = model/f"rows-{n}-{'-'.join(map(str, prompt + answer))}.jsonl"
     if path.with_suffix('.ids').exists(): return path
     rng,vocabulary = random.Random(0),json.loads((model/'config.json').read_text())['vocab_size']
     def words(between): return ' '.join(f'w{rng.randrange(vocabulary-4)}' for _ in range(rng.randint(*between)))
-    path.write_text(''.join(json.dumps(dict(prompt=words(prompt), completion=words(answer))) + '\n' for _ in range(n)))
+    rows = [dict(prompt=words(prompt), completion=words(answer)) for _ in range(n)]
+    long = sorted(range(n), key=lambda i: -len(rows[i]['prompt'] + rows[i]['completion']))[:4] # they come first: memory has its size before anything is measured
+    path.write_text(''.join(json.dumps(rows[i]) + '\n' for i in [*long, *(i for i in range(n) if i not in long)]))
     from slm_magic.data import prepare
     from slm_magic.model import load_config, load_tokenizer
     from slm_magic.recipe import Recipe
@@ -136,8 +137,10 @@ class Contestant:
 
     def step(self):
         "One step, reported."
-        self.process.stdin.write('go\n')
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write('go\n')
+            self.process.stdin.flush()
+        except BrokenPipeError: pass # it has ended, and the log says why
         return self.listen('step')
 
     def end(self):

@@ -38,6 +38,7 @@ class Gate:
         more |= gpu_peak()
         wall,cpu = time.perf_counter()-self.since[0],time.process_time()-self.since[1]
         peak = memory('VmHWM')
+        return_freed()
         self.say(step=dict(wall=wall, cpu=cpu, peak=peak-self.base if self.base and peak else None, **more))
         return self.wait()
 
@@ -47,6 +48,12 @@ def memory(field):
         for line in open('/proc/self/status'):
             if line.startswith(field): return int(line.split()[1])*1024/1e6
     except OSError: pass
+
+def return_freed():
+    "Give free memory back, as the others wait in memory too; every contestant pays for taking it again."
+    import ctypes
+    try: ctypes.CDLL('libc.so.6').malloc_trim(0)
+    except (OSError, AttributeError): pass
 
 def gpu_peak() -> dict:
     "When all that was sent to the GPU is done: the most memory it took [MB]. Nothing without one."
@@ -117,13 +124,9 @@ def trl(gate, model, rows, args, lora, batch, dtype='float32', switch=None, **mo
     from trl import SFTConfig, SFTTrainer
     if switch: torch.set_float32_matmul_precision(switch)
     data = Dataset.from_list(json.load(open(rows[:-len('jsonl')] + 'ids')))
-    seen = {}
-    def tokens(): return dict(tokens=seen.pop('tokens')) if 'tokens' in seen else {}
-    t = SFTTrainer(model=peft_model(gate, model, args['seed'], lora, dtype), train_dataset=data, processing_class=AutoTokenizer.from_pretrained(model), callbacks=[steps_callback(gate, tokens)],
-                   args=SFTConfig('out', **args, max_steps=1000, per_device_train_batch_size=batch, train_sampling_strategy='sequential', use_cpu=not torch.cuda.is_available(),
-                                  report_to='none', disable_tqdm=True, dataloader_pin_memory=False, **more))
-    if more.get('packing'): count_tokens(t.model, seen)
-    t.train()
+    SFTTrainer(model=peft_model(gate, model, args['seed'], lora, dtype), train_dataset=data, processing_class=AutoTokenizer.from_pretrained(model), callbacks=[steps_callback(gate)],
+               args=SFTConfig('out', **args, max_steps=1000, per_device_train_batch_size=batch, train_sampling_strategy='sequential', use_cpu=not torch.cuda.is_available(),
+                              report_to='none', disable_tqdm=True, dataloader_pin_memory=False, **more)).train()
 
 def unsloth(gate, model, rows, args, lora, batch):
     "Unsloth's own loading and checkpointing, in TRL's trainer."

@@ -26,8 +26,6 @@ def fp32(model, rows) -> list[Contestant]:
             Contestant('TRL, its defaults (checkpointing)', 'trl', o(bf16=False), 'trl'),
             Contestant('TRL, no checkpointing', 'trl', o(**plain), 'trl'),
             Contestant('TRL, padding-free', 'trl', o(**plain, **free), 'trl'),
-            Contestant('TRL, packing', 'trl', o(**plain, packing=True, max_length=256), 'trl', same=False),
-            Contestant('TRL, no checkpointing, oneDNN switch', 'trl', o(**plain, switch='medium'), 'trl'),
             Contestant('TRL, padding-free, oneDNN switch', 'trl', o(**plain, **free, switch='medium'), 'trl'),
             Contestant('Olive', 'olive', olive_command(model, rows, 'float32'), 'olive', same=False),
             Contestant('limit', 'limit', dict(setting='medium'), same=False)]

@@ -14,7 +14,8 @@ from .attention import no_mask
 from .heads import HEADS
 from .kernels import loss_function
 from .losses import item_losses
-from .matmul import fast_products, native_bf16
+from .matmul import fast_products
+from .memory import native_bf16
 from .pack import attention_blocks, pack_rows
 from .patches import PATCHES, take_back, text_config
 

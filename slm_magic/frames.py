@@ -90,7 +90,7 @@ def step_words(
     m:Moment, # what is known
 ) -> str:
     "How a step is computed."
-    return f"step: {m.info['engine']}" if m.info else ''
+    return '; '.join([f"step: {m.info['engine']}", *m.info.get('less', ())]) if m.info else ''
 
 def text_summary(
     m:Moment, # what is known

@@ -4,16 +4,21 @@
 
 # %% auto #0
 __all__ = ['MOST_SKIPPED', 'MOST_REMEMBERED', 'sync', 'checkpoints', 'rotate', 'keep_best', 'EpochOrder', 'drop_bad_gradients',
-           'remember', 'put_back', 'answer_length', 'own_metrics', 'classes_right', 'why_stock', 'why_padded',
-           'fast_step', 'make_trainer']
+           'remember', 'put_back', 'answer_length', 'own_metrics', 'classes_right', 'fast_step', 'make_trainer',
+           'rehearsal']
 
 # %% ../nbs/04_loop.ipynb #43cfaf62
 import json, math, os, shutil
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from .engine import Engine, accelerate_step, few_rows
 from .metrics import compute_metrics
-from .model import count_parameters
+from .memory import why_padded, why_stock
+from .model import apply_method, base_model, count_parameters
 from .options import atomic_dir, atomic_write
 from .plan import Plan, training_arguments
 from .predict import predict
@@ -126,25 +131,6 @@ def classes_right(
     return dict(rows_right=len(right), classes_right=len({*right}))
 
 # %% ../nbs/04_loop.ipynb #78277c01
-def why_stock(
-    recipe:Recipe, # its `engine`, and what else would change the step
-) -> str:          # '' when nothing speaks against the fast step
-    "Why the step stays as transformers has it."
-    import torch
-    if recipe.engine == 'stock': return 'as asked for'
-    for k in 'bf16', 'fp16', 'torch_compile', 'use_liger_kernel', 'fsdp', 'deepspeed':
-        if recipe.upstream.get(k): return f'{k} has its own arithmetic'
-    if torch.cuda.device_count() > 1 or torch.distributed.is_available() and torch.distributed.is_initialized(): return 'several devices'
-    return ''
-
-def why_padded(
-    recipe:Recipe, # its `packing`, method and noise
-) -> str:          # '' when rows can be packed
-    "Why rows stay in a padded batch."
-    if not recipe.packing: return 'as asked for'
-    if recipe.method in ('prefix', 'prompt'): return f'method {recipe.method} puts tokens before each'
-    return 'neftune_noise_alpha depends on their length' if recipe.upstream.get('neftune_noise_alpha') else ''
-
 def fast_step(
     plan:Plan, # its recipe and rows
     model,     # with its trainable parameters switched on
@@ -228,3 +214,23 @@ def make_trainer(
     trainer.label_smoother = None # in `compute_loss`
     trainer.model_accepts_loss_kwargs,trainer._loss_shifts_labels = True,False # count all items of an optimizer batch; the collators leave out what is not predicted
     return trainer
+
+# %% ../nbs/04_loop.ipynb #254310dc
+@contextmanager
+def rehearsal(
+    plan:Plan,  # of the run
+    steps:int,  # to be taken
+    **changes,  # other values of the recipe
+):              # plan, engine and trainer
+    "A trainer for some steps on a copy of the model, which scores, saves and tells nothing."
+    from transformers import PrinterCallback, set_seed
+    off = dict(eval_strategy='no', save_strategy='no', eval_on_start=False, logging_strategy='steps', report_to='none')
+    with TemporaryDirectory() as tmp:
+        r = replace(plan.recipe, **dict(max_steps=steps, logging_steps=1, loss=deepcopy(plan.recipe.loss), upstream=plan.recipe.upstream | off) | changes)
+        plan = replace(plan, recipe=r, steps=steps, path=Path(tmp))
+        set_seed(r.seed)
+        net = apply_method(base_model(r, plan.data.head, plan.data.labels), r, plan.data.head)
+        with fast_step(plan, net) as engine:
+            trainer = make_trainer(plan, net, None, engine)
+            trainer.remove_callback(PrinterCallback)
+            yield plan, engine, trainer

@@ -6,13 +6,12 @@
 __all__ = ['valley', 'LRFinder', 'lr_find']
 
 # %% ../nbs/04_lr_find.ipynb #b5eafece
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from .curves import smooth
-from .loop import fast_step, make_trainer
-from .model import apply_method, base_model, quiet
+from .loop import rehearsal
+from .model import quiet
 from .options import RecipeError
 from .pictures import img_of
 from .plan import make_plan
@@ -70,7 +69,7 @@ def lr_find(
 ) -> LRFinder:
     "A learning-rate range test; nothing is written."
     from torch.optim.lr_scheduler import LambdaLR
-    from transformers import PrinterCallback, TrainerCallback, set_seed
+    from transformers import TrainerCallback
     if recipe is None: recipe = Recipe.make(line={k: v for k,v in dict(model=model, data=data).items() if v is not None}, **recipe_keys)
     tell,rates,losses = on_progress or (lambda what,share: None),[],[]
     class Watch(TrainerCallback):
@@ -79,18 +78,10 @@ def lr_find(
             if not trainer.not_finite: rates.append(logs['learning_rate']); losses.append(logs['loss'])
             if trainer.not_finite or smooth(losses)[-1] > 4*min(smooth(losses)): control.should_training_stop = True
             tell(f"learning rate {logs['learning_rate']:.0e}", state.global_step/steps)
-    with TemporaryDirectory() as tmp, ExitStack() as stack: # where the trainer would save
-        plan = make_plan(recipe, path=Path(tmp))
-        off = dict(eval_strategy='no', save_strategy='no', eval_on_start=False, logging_strategy='steps', report_to='none')
-        r = replace(plan.recipe, learning_rate=start, lr_scheduler_type='constant', max_steps=steps, logging_steps=1, upstream=plan.recipe.upstream | off)
-        plan = replace(plan, recipe=r, steps=steps)
-        set_seed(r.seed)
-        tell('loading', 0.)
-        net = apply_method(base_model(r, plan.data.head, plan.data.labels), r, plan.data.head)
-        engine = stack.enter_context(fast_step(plan, net))
-        trainer = make_trainer(plan, net, None, engine)
+    tell('loading', 0.)
+    with TemporaryDirectory() as tmp: plan = make_plan(recipe, path=Path(tmp))
+    with rehearsal(plan, steps, learning_rate=start, lr_scheduler_type='constant') as (_, _, trainer):
         trainer.lr_scheduler = LambdaLR(trainer.create_optimizer(), lambda i: (end/start)**(i/(steps-1)))
-        trainer.remove_callback(PrinterCallback)
         trainer.add_callback(Watch())
         trainer.train()
     if not losses: raise RecipeError('lr_find: the loss is no number before anything is learned; look at the loss function or use precision: fp32.')

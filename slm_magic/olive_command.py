@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['calls', 'OliveCommand', 'own_words', 'told', 'drawn', 'needed', 'setup_line', 'adapter_folder', 'adapter_arrays',
-           'convert_adapter', 'do_finetune', 'do_optimize', 'do_adapters', 'do_convert', 'do_search', 'checked_values',
-           'run_chain']
+           'convert_adapter', 'do_finetune', 'do_dry_run', 'do_optimize', 'do_adapters', 'do_convert', 'do_search',
+           'checked_values', 'run_chain']
 
 # %% ../nbs/10c_olive_command.ipynb #737ddb9d
 import json, yaml
@@ -134,6 +134,10 @@ def do_finetune(values, runs_dir, tell, before):
     from slm_magic.train import finetune
     return finetune(recipe=Recipe.make(line=values), runs_dir=runs_dir)
 
+def do_dry_run(values, runs_dir, tell):
+    from slm_magic.dry_run import dry_run
+    return dry_run(recipe=Recipe.make(line=values), runs_dir=runs_dir, on_progress=tell)
+
 def do_optimize(values, runs_dir, tell, before):
     from slm_magic.optimize import optimize
     values = dict(values)
@@ -182,7 +186,7 @@ def run_chain(
             result = doctor()
         if o.verb not in calls: continue
         if o.dry:
-            result = Recipe.make(line=o.values) if o.verb == 'finetune' else None
+            result = do_dry_run(o.values, runs_dir, tell) if o.verb == 'finetune' else None
             continue
         result = calls[o.verb](o.values, runs_dir, tell, result)
         command.made.append(result)

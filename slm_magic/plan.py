@@ -144,22 +144,26 @@ def fit_memory(
     free:float=None, # memory that can be used [MB]; default: what is free now
 ) -> tuple[Recipe, dict, list[str]]: # a recipe that fits, its memory by part, what was changed in words
     "Batch, accumulation and checkpointing, where they were not given; `RecipeError` when nothing helps."
-    def measured(r): return estimate(r, config, tokens, head=data.head, labels=data.labels) | ({} if free is None else dict(free=free))
+    sizes,held = ([(len(ids), sum(o != -100 for o in labels)) for ids,labels in zip(part.input_ids, part.labels)] for part in (data.train, data.eval))
+    def measured(r): return estimate(r, config, tokens, head=data.head, labels=data.labels, sizes=sizes, held=held) | ({} if free is None else dict(free=free))
     memory,start = measured(recipe),recipe
     batch_open = not {'per_device_train_batch_size', 'gradient_accumulation_steps'} & recipe.sources.keys()
-    while memory['total'] > memory['free'] and batch_open and recipe.per_device_train_batch_size > 1:
-        n = recipe.per_device_train_batch_size
-        recipe = replace(recipe, per_device_train_batch_size=n//2, gradient_accumulation_steps=recipe.gradient_accumulation_steps*n//(n//2))
-        memory = measured(recipe)
+    eval_open = 'per_device_eval_batch_size' not in recipe.sources
+    while memory['total'] > memory['free']:
+        n,at_once = recipe.per_device_train_batch_size,recipe.per_device_eval_batch_size
+        if eval_open and memory['evaluation'] and at_once > 1 and (less := measured(fewer := replace(recipe, per_device_eval_batch_size=at_once//2)))['total'] < memory['total']: recipe,memory = fewer,less
+        elif batch_open and n > 1:
+            recipe = replace(recipe, per_device_train_batch_size=n//2, gradient_accumulation_steps=recipe.gradient_accumulation_steps*n//(n//2))
+            memory = measured(recipe)
+        else: break
     if memory['total'] > memory['free'] and not {'gradient_checkpointing', 'activation_checkpointing'} & recipe.upstream.keys() and recipe.method != 'prefix':
         recipe = replace(recipe, upstream=recipe.upstream | dict(gradient_checkpointing=True))
         memory = measured(recipe)
     check_memory(memory)
-    notes = []
-    if recipe.per_device_train_batch_size != start.per_device_train_batch_size:
-        notes.append(f'chosen to fit into memory: per_device_train_batch_size {recipe.per_device_train_batch_size}, gradient_accumulation_steps {recipe.gradient_accumulation_steps}')
-    if recipe.upstream != start.upstream: notes.append('chosen to fit into memory: gradient_checkpointing')
-    chosen = {k: 'chosen' for k in ('per_device_train_batch_size', 'gradient_accumulation_steps') if getattr(recipe, k) != getattr(start, k)} | {k: 'chosen' for k in recipe.upstream.keys() - start.upstream.keys()}
+    keys = 'per_device_train_batch_size', 'gradient_accumulation_steps', 'per_device_eval_batch_size'
+    changed = {k: getattr(recipe, k) for k in keys if getattr(recipe, k) != getattr(start, k)} | {k: v for k,v in recipe.upstream.items() if k not in start.upstream}
+    notes = [f"chosen to fit into memory: {', '.join(k if v is True else f'{k} {v}' for k,v in changed.items())}"] if changed else []
+    chosen = dict.fromkeys(changed, 'chosen')
     return replace(recipe, sources=recipe.sources | chosen), memory, notes
 
 def check_reports(

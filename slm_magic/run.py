@@ -37,7 +37,7 @@ class Listener:
 
 class PrintListener(Listener):
     "A line per evaluation: the progress of a script."
-    def on_start(self, run, info): print(f"{run.id}: {info['method']} on {info['model']}, {info['trainable']:,} of {info['total']:,} parameters, {info['max_steps']} steps")
+    def on_start(self, run, info): print(f"{run.id}: {info['method']} on {info['model']}, {info['trainable']:,} of {info['total']:,} parameters, {info['max_steps']} steps", *info.get('less', ()), sep='\n')
     def on_eval(self, run, row): print(f"step {row['step']}: eval loss {row['eval_loss']:.4f}")
     def on_end(self, run): print(f'{run.id}: {run.status}, in {run.path}', *run.diagnosis, sep='\n')
 
@@ -91,6 +91,7 @@ class RunFolder:
         if not (Path(path)/'status.json').exists(): raise RecipeError(f'{path} is not a run folder: it has no status.json.')
         return cls(path)
 
+    def forget(self): self._cache.clear() # what was read, after its files were changed
     def _read(self, name): return json.loads((self.path/name).read_text(encoding='utf-8'))
     def _once(self, key, make):
         if key not in self._cache: self._cache[key] = make()

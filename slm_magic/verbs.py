@@ -18,6 +18,7 @@ from .recipe import is_jsonl, parse_cell, recipe_options
 @dataclass
 class FinetuneOptions:
     "What `finetune` takes beside a recipe."
+    dry_run:bool = opt(False, 'do not train: show recipe, rows, memory and time of the run', command=True)
     lr_find:bool = opt(False, 'do not train: find a learning rate by a range test', command=True)
     resume:'bool|str' = opt(None, 'go on with a run: its name, or nothing for the last unfinished one', command=True)
     var:str = opt(None, 'variable to put the result into', short='o', command=True)
@@ -81,10 +82,14 @@ class RunsOptions:
 def call_finetune(values, runs_dir, tell):
     from slm_magic.recipe import Recipe
     from slm_magic.train import finetune
-    resume = values.pop('resume', None)
+    resume,dry,find = (values.pop(k, None) for k in ('resume', 'dry_run', 'lr_find'))
+    if sum(map(bool, (resume, dry, find))) > 1: raise RecipeError('resume, dry_run and lr_find are three different things to do; keep one.')
     if resume:
         return finetune(resume=resume, runs_dir=runs_dir, **values)
-    if values.pop('lr_find', None):
+    if dry:
+        from slm_magic.dry_run import dry_run
+        return dry_run(recipe=Recipe.make(line=values), runs_dir=runs_dir, on_progress=tell)
+    if find:
         from slm_magic.lr_find import lr_find
         return lr_find(recipe=Recipe.make(line=values), on_progress=tell)
     return finetune(recipe=Recipe.make(line=values), runs_dir=runs_dir)
