@@ -1,5 +1,5 @@
 "Training is exact: accumulated batches, resumed runs, the arguments of transformers, and what is written down."
-import dataclasses, json, os, signal, subprocess, sys, time
+import dataclasses, json, math, os, signal, subprocess, sys, time
 from pathlib import Path
 import pytest, torch
 from course import uneven
