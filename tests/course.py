@@ -198,7 +198,7 @@ class Notebook:
 
     def run_cell(self, cell):
         with capture_output() as out: res = self.shell.run_cell(cell)
-        self.said = out.stdout + out.stderr
+        self.said = out.stdout + out.stderr + ''.join(o.data.get('text/plain', '') for o in out.outputs) # what is displayed is printed only where no other test has made IPython's one shell
         return res
 
     def __call__(self, cell):
