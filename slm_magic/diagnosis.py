@@ -15,6 +15,7 @@ from itertools import accumulate
 from html import escape
 from statistics import fmean, median
 import yaml
+from .curves import points
 from .methods import METHODS
 from .options import options_of
 from .recipe import Recipe
@@ -32,11 +33,10 @@ class Trace:
     per_row:float = 1.                         # learned tokens in a row
     samples:list = field(default_factory=list) # lines of `samples.jsonl`
 
-    def curve(self, key): return [(o['step'], o[key]) for o in self.rows if isinstance(o.get(key), (int, float)) and math.isfinite(o[key])]
     @cached_property
-    def loss(self): return self.curve('loss')
+    def loss(self): return points(self.rows, 'loss')
     @cached_property
-    def evals(self): return self.curve('eval_loss')
+    def evals(self): return points(self.rows, 'eval_loss')
     @cached_property
     def ys(self): return [y for _,y in self.loss]
     @cached_property
@@ -68,13 +68,13 @@ def halves(
     t:Trace, # a run
 ) -> tuple[float, float, float]|None: # gained in the first half, in the second, and the loss at the end; None when there is too little to tell
     "Gains in loss [nats] in the halves of the learning rates added up."
-    points = t.evals if len(t.evals) >= 3 else t.fifths
-    if len(points) < 3: return None
-    rates,done = dict(t.curve('learning_rate')),0.
+    curve = t.evals if len(t.evals) >= 3 else t.fifths
+    if len(curve) < 3: return None
+    rates,done = dict(points(t.rows, 'learning_rate')),0.
     effort = {}
     for step,_ in t.loss: effort[step] = done = done + rates.get(step, 1.) + 1e-30
-    xs = [max((e for s,e in effort.items() if s <= step), default=0.) for step,_ in points]
-    ys,middle = [y for _,y in points],(xs[0]+xs[-1])/2
+    xs = [max((e for s,e in effort.items() if s <= step), default=0.) for step,_ in curve]
+    ys,middle = [y for _,y in curve],(xs[0]+xs[-1])/2
     i = next(i for i in range(1, len(xs)) if xs[i] >= middle)
     at = ys[i-1] + (ys[i]-ys[i-1])*(middle-xs[i-1])/max(xs[i]-xs[i-1], 1e-30)
     return ys[0]-at, at-ys[-1], ys[-1]

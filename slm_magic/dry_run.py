@@ -55,7 +55,7 @@ def try_steps(
         start = time.time()
         trainer.train()
         (t0,n0),(t1,n1) = marks[0] if len(marks) > 1 else (start, 0), marks[-1]
-        per_step = sum(map(len, plan.data.train.input_ids))/plan.per_epoch
+        per_step = plan.data.train.tokens/plan.per_epoch
         seconds = dict(loading=start-begin, training=plan.steps*per_step*(t1-t0)/max(n1-n0, 1))
         if times := evaluations(plan):
             tell('scoring held-out rows', 0.)
@@ -101,7 +101,7 @@ class DryRun:
     data = property(lambda self: self.plan.data)
     memory = property(lambda self: self.plan.memory)
     total_seconds = property(lambda self: sum(self.seconds.values()))
-    tokens = property(lambda self: round(sum(map(len, self.data.train.input_ids))*self.plan.epochs))
+    tokens = property(lambda self: round(self.data.train.tokens*self.plan.epochs))
 
     @property
     def facts(self) -> dict[str, str]:

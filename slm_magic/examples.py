@@ -56,6 +56,11 @@ class Examples:
         return self.tokenizer.pad_token_id
 
     @property
+    def tokens(self) -> int:
+        "All tokens of all rows."
+        return sum(map(len, self.input_ids))
+
+    @property
     def supervised(self) -> int:
         "How many tokens, words or rows carry loss."
         return sum(o != -100 for l in self.labels for o in l)
@@ -79,7 +84,7 @@ def draw_examples(
         if aligned: return ''.join(token(o, l != -100) for o,l in zip(ids, labels))
         return ''.join(token(o, False) for o in ids) + f' → <b style="color:#2a7fd4">{escape(examples.completions[i])}</b>'
     items = ''.join(f'<li style="margin:.4em 0;line-height:1.5;white-space:pre-wrap">{line(i)}</li>' for i in range(min(n, len(examples))))
-    return f'<p>{len(examples):,} rows, {examples.supervised:,} learned {_unit(examples.head)} (blue), {sum(map(len, examples.input_ids)):,} tokens</p><ol>{items}</ol>'
+    return f'<p>{len(examples):,} rows, {examples.supervised:,} learned {_unit(examples.head)} (blue), {examples.tokens:,} tokens</p><ol>{items}</ol>'
 
 
 def _unit(head): return dict(sequence='classes', token='words', embedding='pairs').get(head, 'tokens')

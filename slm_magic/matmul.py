@@ -40,7 +40,7 @@ def product_error(size:int=512) -> float:
 # %% ../nbs/03d_matmul.ipynb #66f771ca
 @cache
 def probe() -> dict:
-    "What was measured: `setting` for fp32 products (highest or medium), its `speed` and `error`, `default_speed`, `bf16_speed` [GFLOP/s]."
+    "What was measured: `setting` for fp32 products (highest or medium), its `speed` and `error`, `default_speed` [GFLOP/s]."
     import torch
     before = torch.get_float32_matmul_precision()
     try:
@@ -50,7 +50,7 @@ def probe() -> dict:
         speed,error = product_speed(),product_error()
     finally: torch.set_float32_matmul_precision(before)
     better = error < 1e-5 and speed > 1.1*default
-    return dict(setting='medium' if better else 'highest', speed=speed if better else default, error=error, default_speed=default, bf16_speed=product_speed(torch.bfloat16))
+    return dict(setting='medium' if better else 'highest', speed=speed if better else default, error=error, default_speed=default)
 
 @contextmanager
 def fast_products():

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NORMS', 'PATCHES', 'through', 'set_forward', 'fuse_norms', 'fuse_gates', 'plain_lora', 'fuse_lora', 'text_config',
-           'block_attention', 'take_back']
+           'unwrapped', 'block_attention', 'take_back']
 
 # %% ../nbs/03e_patches.ipynb #d2383743
 import types
@@ -88,10 +88,12 @@ def fuse_lora(model, undo, bf16=False, **_):
             n,base = self.active_adapters[0],self.base_layer
             return lora_function().apply(x, base.weight if weight is None or torch.is_inference_mode_enabled() else weight, base.bias, self.lora_A[n].weight, self.lora_B[n].weight, self.scaling[n])
         set_forward(undo, m, forward)
-    return next((o for o in why if o), '') if not all(o == '' for o in why) else '' if layers else 'no LoRA layer'
+    return next(filter(None, why), '') if layers else 'no LoRA layer'
 
 # %% ../nbs/03e_patches.ipynb #e7b15036
 def text_config(model): return model.config.get_text_config()
+
+def unwrapped(model): return getattr(model, 'get_base_model', lambda: model)() # what peft has put its layers into
 
 def block_attention(model, undo, longest=None, **_):
     "Packed attention in blocks."
@@ -102,7 +104,7 @@ def block_attention(model, undo, longest=None, **_):
     if why: return why
     if model.device.type != 'cpu': return 'the blocks are for a CPU'
     before = config._attn_implementation
-    lm = getattr(model, 'get_base_model', lambda: model)()
+    lm = unwrapped(model)
     lm.set_attn_implementation(register(before))
     undo.append(lambda: lm.set_attn_implementation(before))
     return ''

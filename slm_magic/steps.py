@@ -100,7 +100,8 @@ def append(run, row):
 
 def since_best(run) -> int:
     "Evaluations since the best one."
-    return sum('eval_loss' in o and o['step'] > run.best['step'] for o in run.rows) if run.best else 0
+    best = run.best
+    return sum('eval_loss' in o and o['step'] > best['step'] for o in run.rows) if best else 0
 
 # %% ../nbs/04_steps.ipynb #65a34fc6
 def sample_prompts(

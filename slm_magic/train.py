@@ -86,7 +86,7 @@ def learn(
         trainer.remove_callback(PrinterCallback)
         trainable,total = count_parameters(model)
         info = dict(model=r.model or 'bundled tiny model', method=r.method, trainable=trainable, total=total, device=str(start.device), dtype=str(start.dtype)[6:], max_steps=plan.steps,
-                    epochs=plan.epochs, rows=len(plan.data.train), eval_rows=len(plan.data.eval), tokens=sum(map(len, plan.data.train.input_ids)), licence=licence, engine=str(engine), less=run.state.get('less', []), notes=[plan.data.how, *plan.data.notes, *data_licence(r)])
+                    epochs=plan.epochs, rows=len(plan.data.train), eval_rows=len(plan.data.eval), tokens=plan.data.train.tokens, licence=licence, engine=str(engine), less=run.state.get('less', []), notes=[plan.data.how, *plan.data.notes, *data_licence(r)])
         record(run, engine=str(engine), check=engine.check)
         for o in listeners: o.on_start(run, info)
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
