@@ -56,15 +56,18 @@ def speed_of(o:Contestant, rows:list[dict]) -> Speed|None:
     n = range(len(o.steps))
     return Speed(median(tokens(i)/o.steps[i]['cpu'] for i in n), median(tokens(i)/o.steps[i]['wall'] for i in n), max((s['peak'] or 0) for s in o.steps), o.middle('cpu'))
 
+def per_step(shape:dict, rows:list[dict], steps:int) -> tuple[float, float]:
+    "Operations and real tokens of a measured step, on average; the first batch was for warming up."
+    part = rows[BATCH:(steps+1)*BATCH]
+    return step_flops(shape, part)/steps, sum(len(o['input_ids']) for o in part)/steps
+
 def report(group:list[Contestant], speeds:dict, base:str, limit:float, shape:dict, rows:list[dict]) -> str:
     "The table of a group."
-    steps = max(len(o.steps) for o in group)
-    mean_flops = sum(step_flops(shape, rows[i*BATCH:(i+1)*BATCH]) for i in range(1, steps+1))/steps
-    mean_tokens = sum(len(o['input_ids']) for o in rows[BATCH:(steps+1)*BATCH])/steps
+    flops,tokens = per_step(shape, rows, max(len(o.steps) for o in group))
     def line(o):
         s = speeds[o.name]
         if s is None: return [o.name, o.why, *[None]*5]
-        share = s.real/mean_tokens*mean_flops/1e9/limit if limit and o.same else None
+        share = s.real/tokens*flops/1e9/limit if limit and o.same else None
         return [o.name, f'{s.real:.0f}', f'{s.real/speeds[base].real:.2f}', f'{s.wall:.0f}', f'{s.step:.2f}', f'{s.peak:.0f}', f'{share:.0%}' if share else None]
     return table(['', 'real tokens/s (CPU time)', f'to {base}', 'real tokens/s (wall)', 's/step (CPU)', 'peak above the model, MB', 'share of the fp32 limit'], [line(o) for o in group if o.kind != 'limit'])
 
@@ -93,9 +96,7 @@ def main():
     def ratio(mine, other): return mine.real/other if mine and other else None
     switched = [n for n in speeds if 'oneDNN' in n]
     trl = [n for n in speeds if n.startswith('TRL') and 'bf16' not in n and n not in switched]
-    steps = range(1, rounds+1)
-    flops = sum(step_flops(SHAPE, rows[i*BATCH:(i+1)*BATCH]) for i in steps)/rounds
-    tokens = sum(len(o['input_ids']) for o in rows[BATCH:(rounds+1)*BATCH])/rounds
+    flops,tokens = per_step(SHAPE, rows, rounds)
     bars = [bar("fp32, ours to HF Trainer", ratio(ours, hf and hf.real), 3),
             bar("fp32, ours to the best of TRL", ratio(ours, best(speeds, trl)), 3.3),
             bar("fp32, ours to the best of TRL with the same matrix-product switch", ratio(ours, best(speeds, switched)), 2.2),
