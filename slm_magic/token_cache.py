@@ -47,7 +47,9 @@ def keep(
     import numpy as np
     with atomic_dir(path) as tmp:
         for name,lists in dict(ids=[o[0] for o in made], labels=[o[1] for o in made], lost=[[int(o[2])] for o in made]).items():
-            for part,values in _flat(lists).items(): np.save(tmp/f'{name}_{part}.npy', np.array(values, dtype=np.int32))
+            for part,values in _flat(lists).items():
+                numbers = np.array(values) # labels of pairs are grades, or NaN
+                np.save(tmp/f'{name}_{part}.npy', numbers if numbers.dtype.kind == 'f' and values else numbers.astype(np.int32))
 
 def kept(
     path:Path, # folder made by `keep`
