@@ -14,7 +14,6 @@ from .template import cut, encode_rows
 def encode_causal(
     tokenizer,      # transformers tokenizer, fast
     pairs,          # prompt and completion of each row
-    rows,           # the table's rows, or None
     max_length,     # longest result [tokens], or None
     train_on,       # 'completion' or 'all'
     classes,        # closed set of labels; not needed here
@@ -53,14 +52,14 @@ def encode_texts(
         res.append((ids, dict(token_type_ids=types) if any(types) else {}, lost))
     return res
 
-def encode_sequence(tokenizer, pairs, rows, max_length, train_on, classes):
+def encode_sequence(tokenizer, pairs, max_length, train_on, classes):
     "Ids and the index of the class, -100 for one that is not among `classes`."
     at = {c: i for i,c in enumerate(classes or ())}
     texts = encode_texts(tokenizer, [p for p,_ in pairs], max_length)
     return [(ids, [at.get(c.strip(), -100)], lost, more) for (ids,more,lost),(_,c) in zip(texts, pairs)]
 
 # %% ../nbs/00_encoders.ipynb #625fc429
-def encode_token(tokenizer, pairs, rows, max_length, train_on, classes):
+def encode_token(tokenizer, pairs, max_length, train_on, classes):
     "Ids and the index of a tag at the first token of each word, -100 elsewhere."
     at,res = {c: i for i,c in enumerate(classes or ())},[]
     for (ids,words,was_cut),(_,answer) in zip(words_of(tokenizer, [p for p,_ in pairs], max_length) if pairs else (), pairs):
@@ -70,7 +69,7 @@ def encode_token(tokenizer, pairs, rows, max_length, train_on, classes):
     return res
 
 # %% ../nbs/00_encoders.ipynb #c555b937
-def encode_seq2seq(tokenizer, pairs, rows, max_length, train_on, classes):
+def encode_seq2seq(tokenizer, pairs, max_length, train_on, classes):
     "Ids of the prompt, and ids of the completion as labels; both empty when the completion is too long."
     res = []
     for (ids,_,lost),answer in zip(encode_texts(tokenizer, [p for p,_ in pairs], max_length), [c for _,c in pairs]):

@@ -39,7 +39,7 @@ class Examples:
     @classmethod
     def of(cls, tokenizer, pairs, rows=None, max_length=None, train_on='completion', head='causal', classes=None):
         "Encode `pairs` of prompt and completion; pairs whose completion does not fit are left out and noted."
-        res,made = cls(tokenizer=tokenizer, head=head),encoded(ENCODERS[head], tokenizer, pairs, None, max_length, train_on, classes)
+        res,made = cls(tokenizer=tokenizer, head=head),encoded(ENCODERS[head], tokenizer, pairs, max_length, train_on, classes)
         for i,(ids,labels,lost,*more) in enumerate(made):
             if lost: (res.cut if ids else res.left_out)[i] = int(lost)
             if not ids: continue

@@ -67,7 +67,6 @@ def _number(said, label, i):
 def encode_pairs(
     tokenizer,      # transformers tokenizer
     pairs,          # texts and label of each row
-    rows,           # the table's rows; not needed here
     max_length,     # longest text [tokens], or None
     train_on,       # not needed here
     classes,        # not needed here
