@@ -15,16 +15,16 @@ def noted(
     f,        # makes it again from `tensors`
     *tensors, # that are kept anyway
 ):            # y
-    "Note on `y` what it is made of."
-    y.made = f,[o.detach() for o in tensors],y._version
+    "Note on `y` what it is made of, where a backward pass will follow."
+    if y.requires_grad: y.made = f,[o.detach() for o in tensors],y._version
     return y
 
 def note_of(
     x, # tensor
 ):     # function, list of tensors; None and an empty list where there is no note, or `x` was changed since
     "What `x` can be made of again."
-    f,tensors,version = getattr(x, 'made', (None, [], None))
-    return (f, tensors) if version == x._version else (None, [])
+    made = getattr(x, 'made', None)
+    return made[:2] if made and made[2] == x._version else (None, [])
 
 # %% ../nbs/03b_kernels.ipynb #3633c233
 @cache
