@@ -21,6 +21,7 @@ from .model import auto_learning_rate, base_model, find_model, load_config, load
 from .options import RecipeError, atomic_dir, atomic_write
 from .recipe import Recipe, best_by
 from .predict import embed, predict
+from .snapshots import Snapshots
 from .template import Turns
 from .tuned import load_adapter
 
@@ -148,7 +149,7 @@ class Run(RunFolder):
     "A training run: its folder, and what can be done with it."
     def __init__(self, path):
         super().__init__(path)
-        self._model,self._stop,self.still_shown = None,threading.Event(),False
+        self._model,self._stop,self.still_shown,self.snapshots = None,threading.Event(),False,Snapshots()
     def __repr__(self): return f'Run({self.id!r}, {self.status}, {self.path})'
 
     base_model_path = property(lambda self: find_model(self.recipe.model))
@@ -193,6 +194,16 @@ class Run(RunFolder):
         "Scores on held-out rows, the base against this run; see `evaluate`."
         from slm_magic.evaluate import evaluate # a method for convenience; the module sits above this one
         return evaluate(self, data, **kwargs)
+
+    def at(self, step:int):
+        "The run as it was at a step; see `scrub`."
+        from slm_magic.scrub import at
+        return at(self, step)
+
+    def scrub(self, prompts=None):
+        "Answers along the run, with a slider; see `scrub`."
+        from slm_magic.scrub import Scrub
+        return Scrub(self, prompts)
 
     def request_stop(self):
         "Ask the run to save and end at the next step; safe from any thread."
