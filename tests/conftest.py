@@ -25,7 +25,7 @@ def flags(request):
 def project(tmp_path_factory):
     "A copy of the project, so that no test changes a tracked file"
     dest = tmp_path_factory.mktemp('copy')/'slm_magic'
-    skip = shutil.ignore_patterns('.git', '.venv', '.plan*', 'demo', '_docs', '_proc', 'build', '*.egg-info', '__pycache__', '.pytest_cache', '.ipynb_checkpoints')
+    skip = shutil.ignore_patterns('.git', '.venv', '.plan*', 'demo', '_docs', '_proc', 'build', '*.egg-info', '__pycache__', '.cache', '.pytest_cache', '.ipynb_checkpoints')
     return shutil.copytree(root, dest, ignore=skip, symlinks=True)
 
 @pytest.fixture
