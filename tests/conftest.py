@@ -2,6 +2,7 @@
 import os, shutil
 from pathlib import Path
 import pytest
+if os.environ.get('PYTEST_XDIST_WORKER'): os.environ.setdefault('OMP_NUM_THREADS', str(max(1, os.cpu_count()//2))) # half of the cores for each of two
 import kernel # switches the hubs off
 from course import Notebook
 
