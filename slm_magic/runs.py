@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STATES', 'COLUMNS', 'LARGE_FIRST', 'HEAD', 'RIGHT', 'DERIVED', 'sorted_rows', 'matching_rows', 'when', 'size_words',
-           'score_words', 'cells', 'table_text', 'table_html', 'Cell', 'run_cell', 'RunPage', 'run_folders', 'stop',
-           'chosen_folders', 'check_removal', 'remove', 'Runs', 'readable']
+           'score_words', 'step_words', 'cells', 'table_text', 'table_html', 'Cell', 'run_cell', 'RunPage',
+           'run_folders', 'stop', 'chosen_folders', 'check_removal', 'remove', 'Runs', 'readable']
 
 # %% ../nbs/10_runs.ipynb #3c18beb4
 import math, os, shutil, time
@@ -67,9 +67,13 @@ def score_words(o) -> str:
     if o['best_eval'] is None: return ''
     return f"{o['best_eval']:.4f}" + ('' if o['metric'] == 'eval_loss' else ' ' + o['metric'].removeprefix('eval_'))
 
+def step_words(o) -> str:
+    "How far it came; of how many, where that is not all."
+    return '' if o['step'] is None else f"{o['step']:,}" + (f"/{o['max_steps']:,}" if o['status'] != 'done' and o['max_steps'] else '')
+
 def cells(o) -> list[str]:
     "The words of a row, after name, state and curve."
-    return [o['model'], o['data'], o['method'], score_words(o), '' if o['step'] is None else f"{o['step']:,}", '' if o['time'] is None else clock(o['time']), size_words(o['size_mb']), o['licence'], when(o['started'])]
+    return [o['model'], o['data'], o['method'], score_words(o), step_words(o), '' if o['time'] is None else clock(o['time']), size_words(o['size_mb']), o['licence'], when(o['started'])]
 
 HEAD = 'run', 'state', 'loss', 'model', 'data', 'method', 'best eval', 'steps', 'time', 'size', 'licence', 'started'
 RIGHT = 'best eval', 'steps', 'time', 'size'
@@ -225,7 +229,7 @@ class Runs:
         import pandas as pd
         columns = [*COLUMNS[1:6], 'metric', 'best_step', *COLUMNS[6:], 'error', 'path']
         df = pd.DataFrame(self.rows, columns=['run', *columns]).set_index('run')
-        df['started'] = pd.to_datetime(df['started'], unit='s', errors='coerce')
+        df['started'] = pd.to_datetime(df['started'], unit='s', errors='coerce', utc=True)
         return df
 
     ids = property(lambda self: [o['run'] for o in self.rows])

@@ -124,7 +124,7 @@ def summary(
 ) -> dict:
     "A run as a row; `status` is unreadable and `error` says why, when it cannot be read."
     path = Path(path).absolute()
-    row = dict(run=path.name, status='unreadable', error='', model='', data='', method='', metric='', best_eval=None, best_step=None, more_is_better=False, step=None, time=None, size_mb=0., licence='',
+    row = dict(run=path.name, status='unreadable', error='', model='', data='', method='', metric='', best_eval=None, best_step=None, more_is_better=False, step=None, max_steps=None, time=None, size_mb=0., licence='',
                started=None, path=str(path), data_sha256=None, rows=None, eval_rows=None, resumed=[], needs={}, evals=[], steps=[])
     try:
         row['size_mb'] = folder_size(path)/1e6
@@ -144,7 +144,7 @@ def read_summary(path:Path) -> dict:
     def read(name): return read_json(path/name)
     state,log = read('status.json'),path/'metrics.jsonl'
     if not isinstance(state.get('status'), str): raise RecipeError('status.json does not say a status')
-    recipe = some_keys((path/'recipe.yaml').read_text(encoding='utf-8'), 'model', 'data', 'eval', 'method', 'metric_for_best_model', 'greater_is_better')
+    recipe = some_keys((path/'recipe.yaml').read_text(encoding='utf-8'), 'model', 'data', 'eval', 'method', 'max_steps', 'metric_for_best_model', 'greater_is_better')
     env,facts = (read(o) if (path/o).is_file() else {} for o in ('env.json', 'data.json'))
     evals,steps,last = read_log(log)
     by = best_by(SimpleNamespace(upstream=recipe))
@@ -154,7 +154,7 @@ def read_summary(path:Path) -> dict:
     time = seconds_at_work(state | sane, log.stat().st_mtime) if 'started' in sane else None
     return dict(status='interrupted' if state['status'] == 'running' and is_gone(state) else state['status'], error=str(state.get('error') or ''), model=short_name(recipe.get('model'), path, 'bundled'),
                 data=short_name(recipe.get('data'), path, 'bundled'), method=str(recipe.get('method') or ''), metric=by[0], more_is_better=by[1], best_eval=best.get(by[0]), best_step=best.get('step'),
-                step=last.get('step'), time=time, licence=str(env.get('licence') or ''), started=number(state.get('started')), data_sha256=env.get('data_sha256'),
+                step=last.get('step'), max_steps=number(recipe.get('max_steps')), time=time, licence=str(env.get('licence') or ''), started=number(state.get('started')), data_sha256=env.get('data_sha256'),
                 rows=number(facts.get('rows')), eval_rows=number(facts.get('eval_rows')), resumed=state.get('resumed') or [], needs=needed_runs(recipe, path), evals=evals, steps=steps)
 
 def read_json(path:Path) -> dict:
