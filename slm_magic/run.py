@@ -22,6 +22,7 @@ from .options import RecipeError, atomic_dir, atomic_write
 from .process import is_gone, seconds_at_work, this_process
 from .recipe import Recipe, best_by
 from .predict import embed, predict
+from .snapshots import Snapshots
 from .template import Turns
 from .tuned import load_adapter
 
@@ -152,7 +153,7 @@ class Run(RunFolder):
     "A training run: its folder, and what can be done with it."
     def __init__(self, path):
         super().__init__(path)
-        self._model,self._stop,self.still_shown = None,threading.Event(),False
+        self._model,self._stop,self.still_shown,self.snapshots = None,threading.Event(),False,Snapshots()
     def __repr__(self): return f'Run({self.id!r}, {self.status}, {self.path})'
 
     base_model_path = property(lambda self: find_model(self.recipe.model))
@@ -197,6 +198,16 @@ class Run(RunFolder):
         "Scores on held-out rows, the base against this run; see `evaluate`."
         from slm_magic.evaluate import evaluate # a method for convenience; the module sits above this one
         return evaluate(self, data, **kwargs)
+
+    def at(self, step:int):
+        "The run as it was at a step; see `scrub`."
+        from slm_magic.scrub import at
+        return at(self, step)
+
+    def scrub(self, prompts=None):
+        "Answers along the run, with a slider; see `scrub`."
+        from slm_magic.scrub import Scrub
+        return Scrub(self, prompts)
 
     def request_stop(self):
         "Ask the run to save and end at the next step; safe from any thread."
