@@ -83,7 +83,7 @@ def run_card(
     if found: found = f'## Diagnosis\n\n{found}\n'
     notes = ''.join(f'- {o}\n' for o in facts['notes'])
     limits = ''.join(f'- {o}\n' for o in known_limits(run))
-    recipe = yaml.safe_dump({k:v for k,v in r.to_dict().items() if v is not None and k not in ('model', 'data', 'eval', 'output_path')}, sort_keys=False, allow_unicode=True)
+    recipe = yaml.safe_dump({k:v for k,v in r.to_dict().items() if v is not None and k not in ('model', 'data', 'eval', 'output_path', 'logging_dir')}, sort_keys=False, allow_unicode=True)
     return (f"---\n{card_metadata(run, licence, place)}\n---\n\n# {run.id}\n\n{r.method} fine-tuning of {base}: {licence_words(licence)}. "
             f"State: {run.status}.\n\n## Result\n\n{result}\n\n![loss curves](curves.png)\n\n{found}## Data\n\n{facts['rows']:,} rows to train on, {facts['eval_rows']:,} held out: {facts['how']}.\n\n{notes}\n"
             f"## Licence\n\n{'; '.join([f'Base model: {licence_words(licence)}', *data_licence(r)])}. What may be done with the weights made here depends on these.\n\n## Limits\n\n{limits}\n"
