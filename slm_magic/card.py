@@ -62,8 +62,8 @@ def known_limits(
     if not best: res.append('It was not scored on rows it had not seen; nothing is known of how good it is.')
     elif facts['eval_rows'] < 100: res.append(f"It was scored on {facts['eval_rows']} held-out rows only; the scores are rough.")
     if best: res.append('The best step was chosen by these same held-out rows, so the scores are somewhat hopeful; the rows come from the same source as those it learned.')
-    if run.labels: res.append(f"It knows {len(run.labels)} {'classes' if run.head != 'token' else 'tags'} and answers with one of them, whatever it is asked.")
-    elif run.head == 'causal': res.append('It can state what is not so, and what its base learned from its own data is still in it.')
+    if run.labels: res.append(f"It learned {len(run.labels)} {'classes' if run.head != 'token' else 'tags'}; what fits none of them gets one all the same, or an answer that means nothing.")
+    if run.head == 'causal' and not run.labels: res.append('It can state what is not so, and what its base learned from its own data is still in it.')
     if facts.get('max_length'): res.append(f"It was trained on at most {facts['max_length']:,} tokens a row.")
     if facts.get('prompt') and any(facts['prompt'].values()): res.append('It expects its questions in the form it was trained on; `Run.generate` and its chat template see to that.')
     return res
