@@ -4,7 +4,7 @@ import sys
 from types import ModuleType
 
 _face = dict(finetune='train', data_report='plan', optimize='optimize', evaluate='evaluate', compare='compare', Recipe='recipe', RecipeError='options',
-             Run='run', Bundle='bundle', load_ipython_extension='magics', unload_ipython_extension='magics')
+             Run='run', Runs='runs', Bundle='bundle', load_ipython_extension='magics', unload_ipython_extension='magics')
 __all__ = ['__version__', *_face]
 
 def __getattr__(name):

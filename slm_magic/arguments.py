@@ -25,7 +25,7 @@ left_out = dict(load_best_model_at_end='the best evaluated step is always restor
                 **dict.fromkeys(('prediction_loss_only', 'eval_do_concat_batches', 'eval_accumulation_steps', 'include_for_metrics', 'include_inputs_for_metrics', 'batch_eval_metrics'), _own_loop))
 
 # %% ../nbs/00_arguments.ipynb #d54022b1
-_hub = "nothing is uploaded by a run; afterwards `run.model.push_to_hub(NAME)` does it"
+_hub = "nothing is uploaded by a run; afterwards `run.push_to_hub('you/name')` does it"
 _processes = 'is for several processes; name the number of workers instead'
 refused = dict(do_predict='a run has no test rows; score them afterwards with %evaluate', resume_from_checkpoint='go on with a run by its name, as --resume NAME', local_rank='is set by the launcher, never in a recipe',
                bf16_full_eval='held-out rows are scored in the arithmetic of training; use precision: bf16', fp16_full_eval='held-out rows are scored in the arithmetic of training; use precision: fp16',

@@ -13,7 +13,7 @@ from IPython.core.magic import no_var_expand
 from traitlets import Unicode
 from traitlets.config import Configurable
 from .options import RecipeError, help_text, suggest
-from .verbs import meant, verbs
+from .verbs import is_run, meant, verbs
 from .views import views
 
 # %% ../nbs/13_magics.ipynb #695743f6
@@ -72,7 +72,8 @@ def call(
         raise
     if var: shell.user_ns[var] = result
     for o in (*getattr(command, 'made', ()), result):
-        if type(o).__name__ == 'Run': shell.user_ns['_run'] = o
+        if is_run(o): shell.user_ns['_run'] = o
+    if type(result).__name__ == 'Cell': shell.set_next_input(str(result))
     if not silent and name != 'chat': return result
 
 # %% ../nbs/13_magics.ipynb #0444b99b
@@ -106,7 +107,7 @@ def complete(
         found = next((o for o in options.values() if flag[1] in (o.name, o.short, *o.aliases)), None)
         if found and values_of(found): return word, [str(c) for c in values_of(found) if str(c).startswith(word)]
     if current.split()[-2:-1] in ([], [name]) and (fixed := [c for o in options.values() if o.positional for c in o.choices or ()]): return word, [o for o in fixed if o.startswith(word)]
-    names = [f'${k}' for k,v in namespace.items() if not k.startswith('_') and type(v).__name__ in ('Run', 'Bundle', 'DataFrame', 'Dataset', 'list')]
+    names = [f'${k}' for k,v in namespace.items() if not k.startswith('_') and (is_run(v) or type(v).__name__ in ('Bundle', 'DataFrame', 'Dataset', 'list'))]
     return word, [o for o in [*names, *runs] if word and o.startswith(word)] if word else [*names, *runs]
 
 def values_of(o): return o.choices or (('true', 'false') if o.type == 'bool' else ())

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'MAX_KL', 'MAX_PERPLEXITY', 'check_wish', 'schemes', 'measure', 'verdict', 'worst', 'choose',
-           'first_proven', 'complete', 'prove_stages', 'asked', 'optimize']
+           'first_proven', 'complete', 'made_from', 'note_bundle', 'prove_stages', 'asked', 'optimize']
 
 # %% ../nbs/08_optimize.ipynb #ae50cd06
 import json, math, shutil, tempfile, time
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from .adapters import cannot_share, why_merge
@@ -19,6 +20,7 @@ from .options import RecipeError, atomic_dir, atomic_write
 from .peft_adapters import check_merge, find_adapters, prompt_template
 from .prove import beginnings, distance, fitting, greedy_agreement, onnx_logits, open_genai, speed
 from .quantize import Scheme, quantize
+from .run import Run
 from .share import Shared
 from .subject import Subject, find_subject
 from .template import stop_ids
@@ -124,6 +126,22 @@ def complete(
     atomic_write(folder/'report.json', json.dumps(report, indent=1))
     atomic_write(folder/'report.md', report_md(report))
 
+# %% ../nbs/08_optimize.ipynb #30baff34
+def made_from(
+    run:Run,  # whose weights are in it
+) -> dict:
+    "What a bundle says of where it comes from."
+    return dict(run=run.id, path=str(run.path), data_sha256=json.loads((run.path/'env.json').read_text(encoding='utf-8'))['data_sha256'])
+
+def note_bundle(
+    path:Path,       # the bundle
+    runs:list[Run],  # what it was made from
+):
+    "Let each run know of a bundle that lies elsewhere."
+    for run in runs:
+        if run.path in Path(path).absolute().parents: continue
+        with suppress(OSError), open(run.path/'bundles.jsonl', 'a', encoding='utf-8') as f: f.write(json.dumps(dict(path=str(Path(path).absolute()), time=time.time())) + '\n')
+
 # %% ../nbs/08_optimize.ipynb #d741bb15
 def prove_stages(
     subject:Subject,  # the trained model
@@ -222,12 +240,13 @@ def optimize(
         known = {'ONNX fp32' if k == 'fp32' else k: v for k,v in far.items()}
         if adapters: stations['no adapter active'] = kept(best)
         stages = prove_stages(subject, stations, exact['prove'], *pick(proof), known)
-        last = stages[-1]
-        report = dict(name=subject.name, source=subject.source, notes=subject.notes, chosen=best['candidate'], size_mb=last['size_mb'], tokens_per_s=last['tokens_per_s'], prefill_tokens_per_s=last['prefill_tokens_per_s'],
+        last,runs = stages[-1],[o.run for o in (subject, *adapters) if o.run]
+        report = dict(name=subject.name, source=subject.source, runs=list(map(made_from, runs)), notes=subject.notes, chosen=best['candidate'], size_mb=last['size_mb'], tokens_per_s=last['tokens_per_s'], prefill_tokens_per_s=last['prefill_tokens_per_s'],
                       rows_from=origin, against=subject.against, limits=limits, parity=export.parity, route=export.route, proof={k:v for k,v in last.items() if k != 'stage'}, stages=stages, candidates=candidates, adapters=proofs,
                       splits=dict(choose=len(chosen), prove=len(proof)), proofs_tried=len(far), seconds=time.time()-started, versions={o: version(o) for o in ('slm_magic', 'torch', 'transformers', 'onnxruntime', 'onnxruntime-genai')})
         with atomic_dir(path) as out:
             shutil.copytree(kept(best), out, dirs_exist_ok=True)
             complete(out, subject, adapters, report)
+    note_bundle(path, runs)
     tell('done', 1.)
     return Bundle(path)

@@ -41,11 +41,12 @@ def opt(
     above=None,            # the value must be greater than this
     most=None,             # largest allowed value
     positional:bool=False, # filled by words without a flag, in order
+    many:bool=False,       # positional, and takes all words that are left, as a list
     command:bool=False,    # says how to run, and is not part of a saved recipe
 ):
     "A dataclass field that knows how to be typed, completed, checked and explained."
     meta = dict(help=help, group=group, short=short, aliases=tuple(aliases), choices=choices, spellings=spellings, least=least, above=above,
-                most=most, positional=positional, command=command)
+                most=most, positional=positional, many=many, command=command)
     if isinstance(default, (list, dict)): return field(default_factory=lambda: type(default)(default), metadata=meta)
     return field(default=default, metadata=meta)
 
@@ -66,6 +67,7 @@ class Option:
     above:float = None
     most:float = None
     positional:bool = False
+    many:bool = False
     command:bool = False
 
 def options_of(
@@ -220,7 +222,8 @@ def parse_line(
             if not places:
                 hint = suggest(t.text.lstrip('-'), options) or f" If it belongs to the value before it, quote the value."
                 raise RecipeError(f"'{t.text[:60]}' is one word too many on the line.{hint}")
-            res[places.pop(0).name] = lookup(t, namespace)
+            if places[0].many: res.setdefault(places[0].name, []).append(lookup(t, namespace))
+            else: res[places.pop(0).name] = lookup(t, namespace)
             continue
         o,value = find(options, flag[2], 'line'),flag[3]
         if o.positional: places = [p for p in places if p.name != o.name]
@@ -244,7 +247,7 @@ def help_text(
     for group in dict.fromkeys(o.group for o in options.values()):
         lines += ['', group]
         for o in (o for o in options.values() if o.group == group):
-            flag = o.name.upper() if o.positional else f"--{o.name}" + (f', -{o.short}' if o.short else '')
+            flag = o.name.upper() + ' …'*o.many if o.positional else f"--{o.name}" + (f', -{o.short}' if o.short else '')
             values = f" ({'|'.join(map(str, o.choices))})" if o.choices else ''
             default = '' if o.default in (None, '', False) or isinstance(o.default, (list, dict)) else f' [{o.default}]'
             lines.append(f'  {flag:<34} {o.help}{values}{default}')

@@ -37,6 +37,7 @@ class Subject:
     load:object         # gives the model
     examples:object=None# held-out rows
     notes:list = field(default_factory=list) # what was corrected
+    run:Run=None        # where it was trained, if that is known
     against = 'the trained model in PyTorch, fp32' # what it is compared with
 
     def open(self):
@@ -162,7 +163,7 @@ def find_subject(
         check_head(run)
         if not METHODS[run.recipe.method].merges: raise RecipeError(f'the run {run.id} used method: {run.recipe.method}, which cannot become part of the weights; for ONNX train with method: lora.')
         if not (run.path/'adapter').is_dir() and not (run.path/'model').is_dir(): raise RecipeError(f'the run {run.id} ({run.status}) has no adapter yet; resume it with --resume {run.id}.')
-        return Subject(run.id, f'run {run.id} ({run.recipe.method})', run.path/'onnx', run.tokenizer, run.facts['prompt'], lambda: run.model, run.eval_examples)
+        return Subject(run.id, f'run {run.id} ({run.recipe.method})', run.path/'onnx', run.tokenizer, run.facts['prompt'], lambda: run.model, run.eval_examples, run=run)
     if not adapters and not isinstance(thing, (str, Path)): raise RecipeError('name what to optimize: a run, its folder, the folder of a model or of an adapter, or an ONNX folder.')
     folder = Path(thing or '.').expanduser()
     if not adapters and folder.name.endswith('.onnx') and folder.is_file(): folder = folder.parent
@@ -170,8 +171,8 @@ def find_subject(
     if not adapters and folder.name == 'model' and not folder.exists() and (folder.parent/'adapter').is_dir(): raise RecipeError(f"there is no '{thing}': the base is not copied. Optimize the trained model with %optimize {folder.parent/'adapter'}")
     notes = []
     path = find_base(thing, adapters, notes, runs_dir)
-    tok,name = load_tokenizer(path),model_name(path)
-    return Subject(name, name, Path('onnx')/name, tok, prompt_of(tok), lambda: load_model(path, 'fp32', device='cpu'), notes=notes)
+    tok,name,home = load_tokenizer(path),model_name(path),Path(path).parent
+    return Subject(name, name, Path('onnx')/name, tok, prompt_of(tok), lambda: load_model(path, 'fp32', device='cpu'), notes=notes, run=Run(home) if Path(path).name == 'model' and (home/'status.json').exists() else None)
 
 def model_name(path): return 'tiny' if str(path) == str(tiny_model()) else Path(path).name
 
@@ -182,4 +183,4 @@ def adapter_subject(base, adapter, runs_dir):
     notes = []
     path = find_base(base, [adapter], notes, runs_dir)
     home = adapter.run.path/'onnx' if adapter.run else Path('onnx')/adapter.name
-    return Subject(adapter.name, f"{adapter.name} ({adapter.config['peft_type']}) on {model_name(path)}", home, adapter.tokenizer, adapter.prompt, lambda: attach(load_model(path, 'fp32', device='cpu'), [adapter]), adapter.examples, notes)
+    return Subject(adapter.name, f"{adapter.name} ({adapter.config['peft_type']}) on {model_name(path)}", home, adapter.tokenizer, adapter.prompt, lambda: attach(load_model(path, 'fp32', device='cpu'), [adapter]), adapter.examples, notes, adapter.run)

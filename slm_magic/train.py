@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['run_plan', 'learn', 'failure_message', 'finish', 'save_result', 'stop_at', 'finetune', 'find_run', 'resume_run',
-           'rewind', 'with_functions', 'as_written']
+           'rewind', 'with_functions', 'as_written', 'can_resume']
 
 # %% ../nbs/04_train.ipynb #0e3f1495
-import json, os, shutil
+import json, shutil, time
 from dataclasses import replace
 from pathlib import Path
 from .card import run_card
@@ -20,6 +20,7 @@ from .options import RecipeError, atomic_dir, atomic_write, find, suggest
 from .pictures import png_of
 from .plan import Plan, check_reports, make_plan
 from .recipe import Recipe, recipe_options
+from .process import this_process
 from .run import Listener, PrintListener, Run, create_run, data_hash, interrupt_guard, read_lines, record, set_status, write_lines
 from .template import stop_ids
 from .snapshots import snapshot_callback
@@ -88,7 +89,7 @@ def learn(
         trainable,total = count_parameters(model)
         info = dict(model=r.model or 'bundled tiny model', method=r.method, trainable=trainable, total=total, device=str(start.device), dtype=str(start.dtype)[6:], max_steps=plan.steps,
                     epochs=plan.epochs, rows=len(plan.data.train), eval_rows=len(plan.data.eval), tokens=plan.data.train.tokens, licence=licence, engine=str(engine), less=run.state.get('less', []), notes=[plan.data.how, *plan.data.notes, *data_licence(r)])
-        record(run, engine=str(engine), check=engine.check)
+        record(run, engine=str(engine), check=engine.check, licence=licence)
         for o in listeners: o.on_start(run, info)
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
         stopped = run.stop_requested
@@ -168,7 +169,7 @@ def find_run(
     if isinstance(which, Run): return which
     folders = sorted((o.parent for o in Path(runs_dir).glob('*/status.json')), key=lambda o: (o/'status.json').stat().st_mtime)
     if which is True:
-        open_ = [o for o in folders if Run(o).status != 'done']
+        open_ = [o for o in folders if can_resume(o)]
         if not open_: raise RecipeError(f'there is no unfinished run in {runs_dir} to resume.')
         return Run.load(open_[-1])
     for path in Path(runs_dir)/str(which), Path(str(which)):
@@ -182,14 +183,16 @@ def resume_run(
 ) -> Run:
     "Go on with `run` from its last checkpoint, or from the start when there is none."
     if run.status == 'done': raise RecipeError(f'the run {run.id} is finished; start a new one, or give it more steps under another name.')
+    if run.status == 'running': raise RecipeError(f"the run {run.id} is still going (process {run.state['pid']} on {run.state.get('host', 'this machine')}); %runs stop {run.id} ends it, and then it can be resumed.")
     if run.recipe.upstream.get('save_only_model'): raise RecipeError(f'the checkpoints of {run.id} hold the model only (save_only_model), so it cannot be resumed exactly; start a new run.')
     plan = make_plan(with_functions(run, given or {}), path=run.path)
     if data_hash(plan.data) != json.loads((run.path/'env.json').read_text())['data_sha256']:
         raise RecipeError(f'the data of {run.id} has changed since it was started, so it cannot be resumed exactly; start a new run.')
+    seconds = run.seconds
     last = rewind(run)
     run = Run(run.path)
     (run.path/'STOP').unlink(missing_ok=True)
-    set_status(run, 'running', pid=os.getpid())
+    set_status(run, 'running', seconds=seconds, since=time.time(), resumed=[*run.state.get('resumed', ()), int(last.name[5:]) if last else 0], **this_process())
     return run_plan(plan, run, listeners, last)
 
 def rewind(
@@ -224,3 +227,8 @@ def as_written(
     "How `value` is written in a cell."
     if isinstance(value, list): return f"[{', '.join(map(as_written, value))}]"
     return '$' + value.strip('<>').replace('lambda', 'name') if value.startswith('<') else value
+
+def can_resume(folder) -> bool:
+    "Whether it holds a run that ended early; one that cannot be read is none."
+    try: return Run(folder).status in ('stopped', 'failed', 'interrupted')
+    except (RecipeError, KeyError, TypeError): return False

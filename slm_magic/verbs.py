@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['verbs', 'FinetuneOptions', 'OptimizeOptions', 'EvaluateOptions', 'ChatOptions', 'CompareOptions', 'RunsOptions',
-           'Values', 'recipe_of', 'call_finetune', 'call_optimize', 'call_evaluate', 'call_compare', 'maybe_bundle',
-           'call_chat', 'call_runs', 'call_olive', 'Verb', 'finetune_options', 'olive_options', 'read', 'checked',
-           'olive_command', 'meant']
+           'Values', 'is_run', 'recipe_of', 'call_finetune', 'call_optimize', 'call_evaluate', 'call_compare',
+           'maybe_bundle', 'call_chat', 'call_runs', 'call_olive', 'Verb', 'finetune_options', 'olive_options', 'read',
+           'checked', 'olive_command', 'meant']
 
 # %% ../nbs/11_verbs.ipynb #574662ee
 from dataclasses import dataclass
@@ -75,14 +75,23 @@ class CompareOptions:
 @dataclass
 class RunsOptions:
     "What `runs` takes."
-    action:str = opt('list', 'what to do', choices=('list', 'show', 'stop'), positional=True)
-    run:str = opt(None, 'name of a run', positional=True)
+    action:str = opt('list', 'what to do', choices=('list', 'show', 'stop', 'resume', 'rm', 'cell', 'lineage'), positional=True)
+    run:object = opt(None, 'names of runs, or $run; for rm also patterns, as tone-*; for list words that must occur', positional=True, many=True)
+    status:str = opt(None, 'for list: only runs in this state', choices=('running', 'done', 'stopped', 'interrupted', 'failed', 'unreadable'))
+    sort:str = opt('started', 'for list: newest, best or largest first', choices=('run', 'status', 'model', 'data', 'method', 'best_eval', 'step', 'time', 'size_mb', 'licence', 'started'), spellings=dict(size='size_mb', best='best_eval', loss='best_eval', name='run', state='status', created='started'))
+    reverse:bool = opt(False, 'for list: the other way round')
+    limit:int = opt(200, 'for list: how many are shown', least=1)
+    force:bool = opt(False, 'for rm: also a run that is going, or that others need')
     var:str = opt(None, 'variable to put the result into', short='o', command=True)
 
 # %% ../nbs/11_verbs.ipynb #db127387
 class Values(dict):
     "Values of a magic by name; those named in `below` stand in the cell's body."
     below = frozenset()
+
+def is_run(thing) -> bool:
+    "Whether it is a Run, without importing what that is."
+    return 'Run' in [o.__name__ for o in type(thing).__mro__]
 
 def recipe_of(values:Values):
     "The recipe of a cell, which knows what stands on the line and what in the body."
@@ -143,21 +152,17 @@ def call_chat(values, runs_dir, tell):
     return said
 
 def call_runs(values, runs_dir, tell):
-    import pandas as pd
-    from slm_magic.run import Run
-    from slm_magic.train import find_run
-    action = values.get('action', 'list')
-    if action != 'list':
-        if not values.get('run'): raise RecipeError(f'name the run: %runs {action} NAME.')
-        run = find_run(values['run'], runs_dir)
-        if action == 'show': return run
-        if run.status != 'running': raise RecipeError(f'the run {run.id} is not running ({run.status}).')
-        (run.path/'STOP').touch()
-        print(f'{run.id} will save and stop at its next step')
-        return run
-    runs = [Run.load(o.parent) for o in sorted(Path(runs_dir).glob('*/status.json'), key=lambda o: o.stat().st_mtime)]
-    return pd.DataFrame([dict(run=o.id, status=o.status, method=o.recipe.method, step=(o.rows or [{}])[-1].get('step'), **{k: (o.best or {}).get(k) for k in ('eval_loss',)}, path=str(o.path)) for o in runs],
-                        columns=['run', 'status', 'method', 'step', 'eval_loss', 'path']).set_index('run')
+    from slm_magic.runs import Runs
+    action,named = values.pop('action', 'list'),values.pop('run', None) or []
+    named = named if isinstance(named, list) else [named]
+    own = dict(list={'status', 'sort', 'reverse', 'limit'}, rm={'force'}).get(action, set())
+    if extra := values.keys() - own: raise RecipeError(f"%runs {action} takes no --{sorted(extra)[0]}.")
+    if action == 'list': return Runs(runs_dir, ' '.join(map(str, named)), **values)
+    if not named and action != 'lineage': raise RecipeError(f'name the run: %runs {action} NAME.')
+    if len(named) > 1 and action in ('show', 'resume', 'cell'): raise RecipeError(f'%runs {action} takes one run, and {len(named)} are named.')
+    result = getattr(Runs(runs_dir), action)(*named, **values)
+    if type(result) is not str: return result
+    print(result) # what was done
 
 def call_olive(values, runs_dir, tell): return values['command'].run(runs_dir, tell)
 
@@ -185,7 +190,7 @@ verbs = {o.name: o for o in (
     Verb('evaluate', '%[%]evaluate RUN [DATA] [options]: scores on held-out rows, before and after; the body is data as JSON lines', lambda: options_of(EvaluateOptions), call_evaluate, 'data'),
     Verb('chat', '%[%]chat MODEL "PROMPT" [options]: ask a run or an optimized model; the body is the prompt', lambda: options_of(ChatOptions), call_chat, 'text'),
     Verb('compare', '%[%]compare RUN [OTHER …] [options]: several models on the same rows, by scores or by --rate', lambda: options_of(CompareOptions), call_compare, 'data'),
-    Verb('runs', '%runs [list|show|stop] [RUN]: the runs here', lambda: options_of(RunsOptions), call_runs),
+    Verb('runs', '%runs [list|show|stop|resume|rm|cell|lineage] [RUN …]: the runs here, and what to do with one', lambda: options_of(RunsOptions), call_runs),
     Verb('olive', '%[%]olive COMMAND [options of Olive]: what a command of Olive means, with each correction; the body is its YAML, or commands', olive_options, call_olive, 'olive'))}
 
 def read(
@@ -225,7 +230,7 @@ def olive_command(text, namespace):
     "A command of Olive; what it leaves out is that of the notebook's last run."
     from slm_magic.olive import from_olive
     last = (namespace or {}).get('_run')
-    return from_olive(text, last if type(last).__name__ == 'Run' else None, namespace)
+    return from_olive(text, last if is_run(last) else None, namespace)
 
 def meant(
     verb:Verb,           # what is called

@@ -64,7 +64,7 @@ def test_killed_and_resumed(here):
     (here/'script.py').write_text(script)
     def train(*args): return subprocess.run([sys.executable, 'script.py', *args], cwd=here, capture_output=True, text=True, timeout=300)
     for args in ('5',), ('8', 'killed'): assert train(*args).returncode == -signal.SIGKILL
-    assert Run.load('runs/killed').status == 'running'
+    assert Run.load('runs/killed').status == 'interrupted'
     last = train('99', 'killed')
     assert last.returncode == 0, last.stderr[-2000:]
     killed = Run.load('runs/killed')
