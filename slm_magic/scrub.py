@@ -66,10 +66,12 @@ def at(
     step:int, # of its training
 ) -> RunAt:
     "The run as it was at `step`, or at the last known step before."
+    try: step = int(step)
+    except (TypeError, ValueError): raise RecipeError(f'a run is asked at a step, as in run.at(40), and {step!r} is none.') from None
     known = moments(run)
     found = max((o for o in known if o <= step), default=None)
     if found is None:
-        there = f"there is step {', '.join(map(str, known))}" if known else f"there are no snapshots ({run.snapshots.why or 'they end with the kernel'}) and no checkpoints"
+        there = f"there are steps {', '.join(map(str, spread(list(known), 12)))}" if known else f"there are no snapshots ({run.snapshots.why or 'they end with the kernel'}) and no checkpoints"
         raise RecipeError(f'{run.id}: no weights are known of step {step} or before; {there}.')
     return RunAt(run, found, from_checkpoint(run, known[found]) if known[found] else as_it_was(run.model, run.snapshots[found]))
 
@@ -77,19 +79,20 @@ def at(
 class Scrub:
     "The curve and the answers of a run, with a slider through its steps."
     def __init__(self, run:Run, prompts=None): # `prompts`: one, or a list; default: those of the run's samples
-        self.run,self.said,known = run,{},moments(run)
+        self.run,self.said = run,{}
         if prompts is None:
             for o in run.samples: self.said.setdefault(o['step'], []).append(o)
-            self.asked = next(iter(self.said.values()), [])
+            if not self.said: raise RecipeError(f"{run.id} answered no samples on its way; give prompts, as in run.scrub('Where is my order?').")
+            self.asked = next(iter(self.said.values()))
         else: self.asked = [dict(prompt=o, expected='', base=None) for o in ([prompts] if isinstance(prompts, str) else prompts)]
-        self.steps = sorted({*self.said, *known} if self.asked else known)
+        self.steps = sorted({*self.said, *moments(run)})
         if not self.steps: at(run, 0) # says why
 
     def at(self, step:int) -> list[dict]: # as lines of `samples.jsonl`
         "The answers at one of `steps`."
         if step not in self.said:
-            run,model = self.run,self.run.at(step).model if self.asked else None
-            says = predict(model, run.tokenizer, [run.prompt(o['prompt']) for o in self.asked], run.head, max_length=run.facts['max_length']) if self.asked else []
+            run = self.run
+            says = predict(run.at(step).model, run.tokenizer, [run.prompt(o['prompt']) for o in self.asked], run.head, max_length=run.facts['max_length'])
             self.said[step] = [o | dict(step=step, current=c) for o,c in zip(self.asked, says)]
         return self.said[step]
 

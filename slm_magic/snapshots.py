@@ -33,7 +33,9 @@ class Snapshots:
     size = property(lambda self: self.each*len(self.kept)) # [bytes]
     def __len__(self): return len(self.kept)
     def __getitem__(self, step): return self.kept[step]
-    def __repr__(self): return f"Snapshots({len(self)}, {self.size/1e6:.1f} MB{', steps ' + ', '.join(map(str, self.steps)) if self.kept else self.why and ': ' + self.why})"
+    def __repr__(self):
+        steps = self.steps
+        return f'Snapshots({len(steps)} of steps {steps[0]} to {steps[-1]}, {self.size/1e6:.1f} MB)' if steps else f"Snapshots(none{self.why and ': ' + self.why})"
 
     def room(self, model) -> int: # copies
         "For how many copies of what `model` trains there is room; 0 when there is none for a first and a last."
