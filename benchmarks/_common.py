@@ -8,7 +8,7 @@ from statistics import median
 HERE = Path(__file__).resolve().parent
 CACHE = Path(os.environ.get('SLM_BENCH_CACHE', HERE/'.cache'))
 README = HERE/'README.md'
-PROMPT,ANSWER = (50, 250), (10, 60) # tokens of a row, evenly drawn
+PROMPT,ANSWER = (100, 280), (10, 50) # tokens of a row, evenly drawn: about 880 in a batch of four, 1140 padded, 120 learned
 LORA = dict(r=16, lora_alpha=32, lora_dropout=0., target_modules='all-linear')
 # what every contestant trains with, in the words of `TrainingArguments`; the rows come in the order of the file
 ARGS = dict(learning_rate=1e-4, lr_scheduler_type='constant', weight_decay=0., max_grad_norm=1., logging_steps=1, save_strategy='no', seed=42)
@@ -135,10 +135,10 @@ class Contestant:
         last = [o for o in self.log.read_text(errors='replace').splitlines() if o.strip()][-1:] or ['it said nothing']
         self.why = f'not run: {last[0][:200]}'
 
-    def step(self):
-        "One step, reported."
+    def step(self, word='go'):
+        "One step, reported. After `warm` it keeps its free memory, as another step follows at once."
         try:
-            self.process.stdin.write('go\n')
+            self.process.stdin.write(word + '\n')
             self.process.stdin.flush()
         except BrokenPipeError: pass # it has ended, and the log says why
         return self.listen('step')
@@ -159,7 +159,7 @@ class Contestant:
     def total(self, key): return sum(o[key] for o in self.steps)
 
 def race(contestants:list[Contestant], rounds:int, threads:int=1):
-    "All take a step to warm up, then `rounds` steps in turn; a contestant that fails says why and drops out."
+    "All take a step to warm up, then two in turn `rounds` times, of which the second counts; a contestant that fails says why and drops out."
     try:
         for o in contestants:
             print(f'  starting {o.name}', flush=True)
@@ -170,11 +170,15 @@ def race(contestants:list[Contestant], rounds:int, threads:int=1):
             print(f'  round {i+1} of {rounds}, load {os.getloadavg()[0]:.1f}', flush=True)
             for o in contestants:
                 if o.why: continue
-                said = o.step()
-                if said: o.steps.append(said)
+                o.step('warm') # takes back the memory that it gave away while the others worked, which in a run nobody does
+                if not o.why and (said := o.step()): o.steps.append(said)
         for o in contestants: o.end()
     finally:
         for o in contestants: o.stop()
+
+def counted(rows:list[dict], batch:int, rounds:int) -> list[list[dict]]:
+    "The batches of the steps that count in a race."
+    return [rows[(2*i+2)*batch:(2*i+3)*batch] for i in range(rounds)]
 
 def check_losses(contestants:list[Contestant], rtol:float):
     "Every contestant that does the same work has the losses of the first, or the benchmark is worth nothing."

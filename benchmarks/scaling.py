@@ -4,7 +4,7 @@
 """
 import argparse, json
 from pathlib import Path
-from _common import ARGS, LORA, SHAPE, Contestant, check_losses, described, ids_of, make_model, make_rows, publish, race, table
+from _common import ARGS, LORA, SHAPE, Contestant, check_losses, counted, described, ids_of, make_model, make_rows, publish, race, table
 
 SMALL = SHAPE | dict(num_hidden_layers=6)
 # model, batch, tokens of a row (prompt and answer)
@@ -22,13 +22,13 @@ def measure(name, batch, length, rounds, threads):
     "Speeds of ours and of the Trainer [real tokens a second of CPU time], and peaks [MB]."
     model = model_of(name)
     answer = max(4, length//6)
-    path = make_rows(model, batch*(rounds+2), (length//2-answer, length-answer-1), (answer//2, answer))
+    path = make_rows(model, batch*(2*rounds+2), (length//2-answer, length-answer-1), (answer//2, answer))
     work = dict(model=str(model), rows=str(path), args=ARGS, lora=LORA, batch=batch)
     pair = [Contestant('ours', 'ours', work | dict(precision='fp32')), Contestant('HF Trainer', 'trainer', work)]
     race(pair, rounds, threads)
     check_losses(pair, 1e-4)
     rows = ids_of(path)
-    def speed(o): return sum(len(r['input_ids']) for r in rows[batch:batch*(rounds+1)])/o.total('cpu')
+    def speed(o): return sum(len(r['input_ids']) for b in counted(rows, batch, rounds) for r in b)/o.total('cpu')
     return [speed(o) for o in pair], [max(s['peak'] or 0 for s in o.steps) for o in pair]
 
 def main():

@@ -1,10 +1,10 @@
 """The LoRA step on a model of SmolLM2-135M's shape: ours, transformers' Trainer, TRL and Olive, one step each in turn.
 
-`python benchmarks/train_step.py [--threads 1] [--rounds 3] [--quick]`; about nine minutes, two with --quick.
+`python benchmarks/train_step.py [--threads 1] [--rounds 3] [--quick]`; about fifteen minutes, two with --quick.
 """
 import argparse
 from dataclasses import dataclass
-from _common import ARGS, LORA, SHAPE, Contestant, bar, check_losses, described, ids_of, make_model, make_rows, publish, race, step_flops, table
+from _common import ARGS, LORA, SHAPE, Contestant, bar, check_losses, counted, described, ids_of, make_model, make_rows, publish, race, step_flops, table
 
 BATCH = 4
 
@@ -52,13 +52,13 @@ def speed_of(o:Contestant, rows:list[dict]) -> Speed|None:
     "Real tokens of the measured steps by their time; the middle of the rounds."
     if o.why or not o.steps: return None
     from statistics import median
-    def tokens(i): return o.steps[i].get('tokens') or sum(len(r['input_ids']) for r in rows[(i+1)*BATCH:(i+2)*BATCH]) # the first batch was for warming up
-    n = range(len(o.steps))
+    batches,n = counted(rows, BATCH, len(o.steps)),range(len(o.steps))
+    def tokens(i): return o.steps[i].get('tokens') or sum(len(r['input_ids']) for r in batches[i])
     return Speed(median(tokens(i)/o.steps[i]['cpu'] for i in n), median(tokens(i)/o.steps[i]['wall'] for i in n), max((s['peak'] or 0) for s in o.steps), o.middle('cpu'))
 
 def per_step(shape:dict, rows:list[dict], steps:int) -> tuple[float, float]:
-    "Operations and real tokens of a measured step, on average; the first batch was for warming up."
-    part = rows[BATCH:(steps+1)*BATCH]
+    "Operations and real tokens of a measured step, on average."
+    part = sum(counted(rows, BATCH, steps), [])
     return step_flops(shape, part)/steps, sum(len(o['input_ids']) for o in part)/steps
 
 def report(group:list[Contestant], speeds:dict, base:str, limit:float, shape:dict, rows:list[dict]) -> str:

@@ -78,6 +78,7 @@ class Engine:
     def call(self, batch):
         "What the model is called with for a packed batch."
         res = dict(input_ids=batch['input_ids'], position_ids=batch['position_ids'], use_cache=False)
+        if self.active.get('last-layer') == '': res['learned'] = batch['keep'].unique() # several rows may be predicted from one token
         if self.active.get('attention') != '': return res
         return res | dict(blocks=attention_blocks(batch['segments'].tolist(), int(batch['prefix'])), attention_mask=no_mask(batch['input_ids'].device))
 
@@ -99,7 +100,7 @@ class Engine:
             return losses.sum(), len(losses)
         hidden = getattr(lm, lm.base_model_prefix)(**self.call(batch)).last_hidden_state[0, batch['keep']]
         scale,cap = scaling_of(text_config(lm))
-        return loss_function().apply(hidden, self.head_weight(out), out.bias, batch['labels'], scale, cap, 256), len(batch['labels'])
+        return loss_function().apply(hidden, self.head_weight(out), out.bias, batch['labels'], scale, cap, 128), len(batch['labels'])
 
     def head_weight(self, out):
         "The head's matrix, in bf16 when products are and it is frozen."
@@ -206,7 +207,7 @@ def accelerate_step(
         if next(model.parameters()).device.type == 'cpu': stack.enter_context(fast_products())
         undo,plain,engine.onednn = {},HEADS[head].collate(rows, pad_id),torch.get_float32_matmul_precision() == 'medium'
         stack.callback(lambda: [take_back(undo, o) for o in list(undo)])
-        wanted = [o for o in PATCHES if o != 'attention' or not padded]
+        wanted = [o for o in PATCHES if not padded or o not in ('attention', 'last-layer')]
         with checkable(model) as params:
             reference = gradients(engine, plain, params)
             def put_on(names, why=padded, bf16=False):

@@ -22,7 +22,7 @@ def pack_rows(
     rows:list[dict],    # each with `input_ids` and `labels`, -100 where nothing is learned
     share:bool=True,    # compute a common beginning once
     least:float=.05,    # part of the tokens it must save
-    multiple:int=32,    # the line is filled up to a multiple of so many tokens
+    multiple:int=8,     # the line is filled up to a multiple of so many tokens
 ) -> dict:              # tensors: input_ids and position_ids [1, tokens], keep, labels and rows [learned], segments [rows, 2], prefix and real [1]
     "Rows one after another; `prefix` tokens at the start belong to all of them."
     import torch

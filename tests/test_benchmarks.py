@@ -17,7 +17,7 @@ def bench(tmp_path_factory):
 def raced(bench):
     common,step = bench
     model = common.make_model('tiny', common.TINY)
-    path = common.make_rows(model, 16, (10, 40), (3, 10))
+    path = common.make_rows(model, 24, (10, 40), (3, 10))
     group = [o for o in step.fp32(model, path) if o.kind in ('ours', 'trainer')]
     common.race(group, 2)
     return group,common.ids_of(path)
@@ -27,7 +27,7 @@ def test_same_steps(bench, raced):
     common,_ = bench
     group,_ = raced
     assert [o.why for o in group] == ['', ''] and [len(o.steps) for o in group] == [2, 2]
-    assert all(len(o.losses) == 3 and s['cpu'] > 0 and s['wall'] > 0 for o in group for s in o.steps)
+    assert all(len(o.losses) == 5 and s['cpu'] > 0 and s['wall'] > 0 for o in group for s in o.steps)
     common.check_losses(group, 1e-4)
     group[1].losses[1] *= 1.01
     with pytest.raises(SystemExit, match='do not do the same work'): common.check_losses(group, 1e-4)

@@ -4,19 +4,20 @@ import pytest, torch, transformers
 from peft import LoraConfig, get_peft_model
 from slm_magic.engine import accelerate_step, differences, gradients, checkable
 from slm_magic.heads import pad_batch
+from slm_magic.patches import unwrapped
 
 common = dict(vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256, pad_token_id=0, bos_token_id=1, eos_token_id=2)
 gpt2 = dict(vocab_size=97, n_embd=32, n_layer=2, n_head=4, n_positions=256, pad_token_id=0, bos_token_id=1, eos_token_id=2)
 # class of the configuration, what is special, the parts that must be active
 archs = {
-    'llama': ('LlamaConfig', {}, 'attention LoRA norms MLP'), 'llama tied': ('LlamaConfig', dict(tie_word_embeddings=True), 'attention LoRA norms MLP'),
-    'llama bias': ('LlamaConfig', dict(attention_bias=True, mlp_bias=True), 'attention LoRA norms MLP'), 'llama yarn': ('LlamaConfig', dict(rope_parameters=dict(rope_type='yarn', factor=2., rope_theta=1e4)), 'attention LoRA norms MLP'),
-    'qwen2': ('Qwen2Config', {}, 'attention LoRA norms MLP'), 'qwen3': ('Qwen3Config', dict(head_dim=8), 'attention LoRA norms MLP'), 'phi3': ('Phi3Config', {}, 'attention LoRA norms MLP'),
-    'gemma2': ('Gemma2Config', dict(head_dim=8, query_pre_attn_scalar=8), 'LoRA norms MLP'),
-    'gemma3': ('Gemma3TextConfig', dict(head_dim=8, sliding_window=128), 'attention LoRA norms MLP'), 'gemma3 window': ('Gemma3TextConfig', dict(head_dim=8, sliding_window=8), 'LoRA norms MLP'),
-    'mistral': ('MistralConfig', dict(sliding_window=None), 'attention LoRA norms MLP'), 'mistral window': ('MistralConfig', dict(sliding_window=8), 'LoRA norms MLP'), 'olmo2': ('Olmo2Config', {}, 'attention LoRA norms MLP'),
-    'smollm3': ('SmolLM3Config', {}, 'attention LoRA norms MLP'), 'granite': ('GraniteConfig', dict(logits_scaling=3., embedding_multiplier=2., attention_multiplier=.2), 'attention LoRA norms MLP'),
-    'gpt2': ('GPT2Config', dict(attn_pdrop=0., embd_pdrop=0., resid_pdrop=0.), 'attention'), 'gpt2 dropout': ('GPT2Config', {}, '')}
+    'llama': ('LlamaConfig', {}, 'attention LoRA norms MLP last-layer'), 'llama tied': ('LlamaConfig', dict(tie_word_embeddings=True), 'attention LoRA norms MLP last-layer'),
+    'llama bias': ('LlamaConfig', dict(attention_bias=True, mlp_bias=True), 'attention LoRA norms MLP last-layer'), 'llama yarn': ('LlamaConfig', dict(rope_parameters=dict(rope_type='yarn', factor=2., rope_theta=1e4)), 'attention LoRA norms MLP last-layer'),
+    'qwen2': ('Qwen2Config', {}, 'attention LoRA norms MLP last-layer'), 'qwen3': ('Qwen3Config', dict(head_dim=8), 'attention LoRA norms MLP last-layer'), 'phi3': ('Phi3Config', {}, 'attention LoRA norms MLP last-layer'),
+    'gemma2': ('Gemma2Config', dict(head_dim=8, query_pre_attn_scalar=8), 'LoRA norms MLP last-layer'),
+    'gemma3': ('Gemma3TextConfig', dict(head_dim=8, sliding_window=128), 'attention LoRA norms MLP last-layer'), 'gemma3 window': ('Gemma3TextConfig', dict(head_dim=8, sliding_window=8), 'LoRA norms MLP last-layer'),
+    'mistral': ('MistralConfig', dict(sliding_window=None), 'attention LoRA norms MLP last-layer'), 'mistral window': ('MistralConfig', dict(sliding_window=8), 'LoRA norms MLP last-layer'), 'olmo2': ('Olmo2Config', {}, 'attention LoRA norms MLP last-layer'),
+    'smollm3': ('SmolLM3Config', {}, 'attention LoRA norms MLP last-layer'), 'granite': ('GraniteConfig', dict(logits_scaling=3., embedding_multiplier=2., attention_multiplier=.2), 'attention LoRA norms MLP last-layer'),
+    'gpt2': ('GPT2Config', dict(attn_pdrop=0., embd_pdrop=0., resid_pdrop=0.), 'attention last-layer'), 'gpt2 dropout': ('GPT2Config', {}, 'last-layer')}
 
 def make(name, precision=torch.float32, **lora):
     "A tiny model of an architecture with random weights, LoRA on all layers and no zero in it"
@@ -102,6 +103,21 @@ def test_bf16():
     "Products in bf16, the rest in fp32: a cosine of more than 0.99 with the exact gradient"
     engine,diff = ours_and_stock(make('llama'), rows_of(3, 31, 12, 7), precision='bf16')
     assert engine.bf16 and diff['cosine'] > .99 and diff['loss'] < .01, diff
+
+def test_checkpointing():
+    "What is computed a second time in the backward pass is the same, the last layer's learned tokens included"
+    model,rows = make('llama'),rows_of(3, 31, 12)
+    with accelerate_step(model, rows) as engine:
+        params = [p for p in model.parameters() if p.requires_grad]
+        plain = gradients(engine, engine.collate(rows), params)
+        model.enable_input_require_grads()
+        model.gradient_checkpointing_enable(dict(use_reentrant=False))
+        model.train()
+        seen = []
+        hook = unwrapped(model).model.layers[-1].mlp.register_forward_pre_hook(lambda m, args: seen.append(args[0].shape[1]))
+        diff = differences(gradients(engine, engine.collate(rows), params), plain)
+        hook.remove()
+    assert seen == [sum(l != -100 for o in rows for l in o['labels'])]*2 and diff['total'] < 1e-5 and diff['worst'] < 3e-5, (seen, diff)
 
 def test_a_wrong_patch_stays_off(monkeypatch):
     "A patch that computes something else is found and switched off; the others stay"
