@@ -81,12 +81,12 @@ def spread(
 def filmstrip(
     samples:list[dict], # lines of `samples.jsonl`
     most:int=5,         # moments to show
-) -> tuple[list[str], list[tuple]]: # names of the moments; of each prompt what was asked, what was expected, the base's answer, and that of each moment
+) -> tuple[list, list[tuple]]: # steps of the moments, None for now; of each prompt what was asked, what was expected, the base's answer, and that of each moment
     "Answers side by side."
     at = {}
     for o in samples: at.setdefault(o.get('step'), []).append(o)
     steps = spread(list(at), most)
-    return ['now' if o is None else f'step {o:,}' for o in steps], [(o[0]['prompt'], o[0]['expected'], o[0]['base'], [x['current'] for x in o]) for o in zip(*(at[s] for s in steps))]
+    return steps, [(o[0]['prompt'], o[0]['expected'], o[0]['base'], [x['current'] for x in o]) for o in zip(*(at[s] for s in steps))]
 
 # %% ../nbs/05_frames.ipynb #618d7327
 def text_line(
@@ -140,13 +140,17 @@ def table(
 
 def answers_table(
     samples:list[dict], # as for `filmstrip`
+    most:int=5,         # moments to show
+    bold:int=None,      # step of the one that is meant; default: the last
 ) -> str:
-    "What the base and the tuned model answer, at each moment; the last one bold."
-    names,strip = filmstrip(samples)
+    "What the base and the tuned model answer, at each moment."
+    steps,strip = filmstrip(samples, most)
     if not strip: return ''
     asked,expected,base,says = zip(*strip)
-    columns = [('prompt', asked)] + [('expected', expected)]*any(expected) + [('base', base)]*(None not in base) + [*zip(names, zip(*says))] # nobody knows what to expect of prompts of one's own
-    return table([o for o,_ in columns], [[*map(cut, o[:-1]), f'<b>{cut(o[-1])}</b>'] for o in zip(*(o for _,o in columns))])
+    known = dict(prompt=asked) | (dict(expected=expected) if any(expected) else {}) | (dict(base=base) if None not in base else {}) # of prompts of one's own nobody knows what to expect
+    answers = {'now' if s is None else f'step {s:,}': [f'<b>{cut(o)}</b>' if s == (steps[-1] if bold is None else bold) else cut(o) for o in said] for s,said in zip(steps, zip(*says))}
+    columns = {k: map(cut, v) for k,v in known.items()} | answers
+    return table(list(columns), [*zip(*columns.values())])
 
 def header(
     m:Moment, # what is known

@@ -87,6 +87,7 @@ class Scrub:
         else: self.asked = [dict(prompt=o, expected='', base=None) for o in ([prompts] if isinstance(prompts, str) else prompts)]
         self.steps = sorted({*self.said, *moments(run)})
         if not self.steps: at(run, 0) # says why
+        self.few = spread(list(self.said) or self.steps, 5)
 
     def at(self, step:int) -> list[dict]: # as lines of `samples.jsonl`
         "The answers at one of `steps`."
@@ -96,25 +97,24 @@ class Scrub:
             self.said[step] = [o | dict(step=step, current=c) for o,c in zip(self.asked, says)]
         return self.said[step]
 
-    def curve(self, step:int=None): return svg_img(curve_svg(self.run.rows, title=f'loss of {self.run.id}', by=self.run.best_by, at=step), f'loss curves of {self.run.id}')
+    def html(self, step:int=None) -> str: # default: the last one
+        "The curve with a mark at `step`, and the answers at some moments and then."
+        step,run = self.steps[-1] if step is None else step,self.run
+        shown = sorted({*self.few, step})
+        picture = svg_img(curve_svg(run.rows, title=f'loss of {run.id}', by=run.best_by, at=step), f'loss curves of {run.id}, with a mark at step {step}')
+        return f'<div>{picture}{answers_table([o for s in shown for o in self.at(s)], len(shown), step)}</div>'
 
-    def html(self, step:int) -> str:
-        "The curve with a mark at `step`, and the answers then."
-        return self.curve(step) + answers_table(self.at(step))
+    def bundle(self, step:int=None) -> dict: # MIME type to content
+        return {'text/html': self.html(step), 'text/plain': f'{self.run.id}: steps ' + ', '.join(map(str, self.steps))}
 
-    def still(self, most:int=5) -> str: # moments
-        "The curve and a filmstrip."
-        return self.curve() + answers_table([o for s in spread(self.steps, most) for o in self.at(s)])
+    def slider(self, handle):
+        "An ipywidget that shows in `handle`, of a display, the step it is moved to."
+        from ipywidgets import SelectionSlider
+        res = SelectionSlider(options=self.steps, value=self.steps[-1], description='step', continuous_update=False, layout=dict(width='640px'))
+        res.observe(lambda change: handle.update(self.bundle(change['new']), raw=True), 'value')
+        return res
 
-    def widget(self):
-        "The slider, as an ipywidget."
-        from ipywidgets import HTML, SelectionSlider, VBox
-        slider = SelectionSlider(options=self.steps, value=self.steps[-1], description='step', continuous_update=False, layout=dict(width='640px'))
-        view = HTML(self.html(slider.value))
-        def show(change): view.value = self.html(change['new'])
-        slider.observe(show, 'value')
-        return VBox([view, slider])
-
-    def _repr_mimebundle_(self, **kwargs):
-        res = {'text/html': f'<div>{self.still()}</div>', 'text/plain': f'{self.run.id}: steps ' + ', '.join(map(str, self.steps))}
-        return (self.widget()._repr_mimebundle_() | res) if place() == 'notebook' else res
+    def _ipython_display_(self):
+        from IPython.display import display
+        handle = display(self.bundle(), raw=True, display_id=True)
+        if place() == 'notebook': display(self.slider(handle))
