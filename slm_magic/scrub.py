@@ -9,7 +9,7 @@ __all__ = ['as_it_was', 'from_checkpoint', 'moments', 'RunAt', 'at', 'Scrub']
 import copy
 from itertools import chain
 from .curves import curve_svg
-from .frames import answers_table, spread
+from .frames import answers_table, answers_text, spread
 from .live import place
 from .loop import checkpoints
 from .options import RecipeError
@@ -97,15 +97,18 @@ class Scrub:
             self.said[step] = [o | dict(step=step, current=c) for o,c in zip(self.asked, says)]
         return self.said[step]
 
-    def html(self, step:int=None) -> str: # default: the last one
+    def film(self, step:int): return [o for s in sorted({*self.few, step}) for o in self.at(s)]
+
+    def html(self, step:int) -> str:
         "The curve with a mark at `step`, and the answers at some moments and then."
-        step,run = self.steps[-1] if step is None else step,self.run
-        shown = sorted({*self.few, step})
+        run = self.run
         picture = svg_img(curve_svg(run.rows, title=f'loss of {run.id}', by=run.best_by, at=step), f'loss curves of {run.id}, with a mark at step {step}')
-        return f'<div>{picture}{answers_table([o for s in shown for o in self.at(s)], len(shown), step)}</div>'
+        return f'<div>{picture}{answers_table(self.film(step), len(self.steps), step)}</div>'
 
     def bundle(self, step:int=None) -> dict: # MIME type to content
-        return {'text/html': self.html(step), 'text/plain': f'{self.run.id}: steps ' + ', '.join(map(str, self.steps))}
+        "What is displayed."
+        step = self.steps[-1] if step is None else step
+        return {'text/html': self.html(step), 'text/plain': '\n'.join([f"{self.run.id} at steps {', '.join(map(str, sorted({*self.few, step})))}", *answers_text(self.film(step), len(self.steps))])}
 
     def slider(self, handle):
         "An ipywidget that shows in `handle`, of a display, the step it is moved to."
