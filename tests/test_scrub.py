@@ -78,6 +78,17 @@ def test_too_large_to_copy(monkeypatch):
     bare = train(method='full', save_strategy='no', eval=0)
     with pytest.raises(RecipeError, match=r'^[^\n]*two copies of what is trained take 29 MB, and 20 MB are kept in memory[^\n]*$'): bare.at(5)
 
+def test_taken_by_what_takes_a_run():
+    "Compared beside the end, and made into a folder of its own that answers as the model did then; the adapter on the disk, which is that of the end, is never taken for it"
+    from slm_magic import compare, optimize
+    run = train(max_steps=12, name='slow')
+    then,prompt = run.at(3),'Who took my bike?'
+    assert then.generate(prompt) != run.generate(prompt) and list(compare(then, run, n_answers=0).scores.index) == ['slow at step 3', 'slow']
+    early = optimize(then, precision='fp32')
+    assert early.path != optimize(run, precision='fp32').path and early.generate(prompt) == then.generate(prompt)
+    for f in lambda: finetune(resume=then), lambda: optimize(adapters=[then]):
+        with pytest.raises(RecipeError): f()
+
 def test_an_interrupted_answer():
     "■ while the model of then is writing: the run's own model answers as before"
     run = train()
