@@ -192,7 +192,8 @@ def with_snapshots(
     steps:int,   # of the run
 ) -> dict:       # the same with `snapshots`
     "What the copies of the adapter take, in the memory of the processor."
-    kept = 0 if pick_device() == 'cuda' else min(expected_bytes(memory['gradients']*1e6, steps)/1e6, memory['free'] - memory['total']) # a copy is as large as the gradients
+    copies = expected_bytes(memory['gradients']*1e6, steps)/1e6 - .08*memory.get('activations', 0) # a copy is as large as the gradients
+    kept = 0 if pick_device() == 'cuda' else max(0, min(copies, memory['free'] - memory['total']))
     ends = {k: memory[k] for k in ('total', 'free')}
     return {k: v for k,v in memory.items() if k not in ends} | dict(snapshots=kept) | ends | dict(total=memory['total'] + kept)
 
