@@ -224,7 +224,7 @@ def optimize(
         stages = prove_stages(subject, stations, exact['prove'], *pick(proof), known)
         last = stages[-1]
         report = dict(name=subject.name, source=subject.source, notes=subject.notes, chosen=best['candidate'], size_mb=last['size_mb'], tokens_per_s=last['tokens_per_s'], prefill_tokens_per_s=last['prefill_tokens_per_s'],
-                      rows_from=origin, against=subject.against, limits=limits, parity=export.parity, route=export.route, proof={k:v for k,v in last.items() if k != 'stage'}, stages=stages, candidates=candidates, adapters=proofs,
+                      rows_from=origin, against=subject.against, limits=limits, parity=export.parity, route=export.route, route_why=export.why, proof={k:v for k,v in last.items() if k != 'stage'}, stages=stages, candidates=candidates, adapters=proofs,
                       splits=dict(choose=len(chosen), prove=len(proof)), proofs_tried=len(far), seconds=time.time()-started, versions={o: version(o) for o in ('slm_magic', 'torch', 'transformers', 'onnxruntime', 'onnxruntime-genai')})
         with atomic_dir(path) as out:
             shutil.copytree(kept(best), out, dirs_exist_ok=True)
