@@ -201,7 +201,7 @@ def why(
     refused:dict, # route to what was wrong, of those before it
 ) -> str:
     "Why an export was made by `route`, in one line."
-    return WRITERS[route] + (', since ' + '; '.join(refused.values()) if refused else ', the first to be tried')
+    return WRITERS[route] + (', since ' + '; '.join(refused.values()).rstrip('.') if refused else ', the first to be tried')
 
 def no_route(
     config,       # of the model

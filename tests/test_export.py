@@ -4,6 +4,8 @@ import re
 import pytest
 import torch
 import transformers as tf
+from nbformat import read
+from kernel import root
 from slm_magic import RecipeError
 from slm_magic.decoder import Decoder, size_mb
 from slm_magic.export import LOGITS_MAX, edge_of, export_onnx, gate_rows, passes
@@ -12,38 +14,12 @@ from slm_magic.prove import genai_tokens, greedy_tokens, open_genai
 from slm_magic.quantize import HEAD, Scheme, hessian_of, hessians, quantize
 from slm_magic.recipe import tiny_model
 
-EDGE = 64 # where windows end and where stretched positions begin
-small = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256, initializer_range=.2)
-gemma = dict(small, head_dim=16, query_pre_attn_scalar=16)
-stretched = dict(rope_theta=1e4, factor=4.)
-longrope = dict(rope_type='longrope', rope_theta=1e4, short_factor=[1.]*8, long_factor=[1.5+.3*i for i in range(8)], original_max_position_embeddings=EDGE)
-models = {
-    'llama': (tf.LlamaConfig, dict(small, tie_word_embeddings=True)),
-    'llama-untied': (tf.LlamaConfig, small),
-    'llama-llama3': (tf.LlamaConfig, dict(small, rope_parameters=dict(stretched, rope_type='llama3', low_freq_factor=1., high_freq_factor=4., original_max_position_embeddings=EDGE))),
-    'llama-yarn': (tf.LlamaConfig, dict(small, rope_parameters=dict(stretched, rope_type='yarn', original_max_position_embeddings=EDGE))),
-    'llama-linear': (tf.LlamaConfig, dict(small, rope_parameters=dict(stretched, rope_type='linear'))),
-    'llama-dynamic': (tf.LlamaConfig, dict(small, rope_parameters=dict(stretched, rope_type='dynamic'))),
-    'llama-odd-heads': (tf.LlamaConfig, dict(small, hidden_size=96)),
-    'qwen2': (tf.Qwen2Config, dict(small, tie_word_embeddings=True)),
-    'qwen3': (tf.Qwen3Config, dict(small, head_dim=32, tie_word_embeddings=True)),
-    'phi3': (tf.Phi3Config, small),
-    'phi3-longrope': (tf.Phi3Config, dict(small, original_max_position_embeddings=EDGE, rope_parameters=longrope)),
-    'gemma': (tf.GemmaConfig, dict(small, head_dim=16)),
-    'gemma2': (tf.Gemma2Config, dict(gemma, sliding_window=EDGE)),
-    'gemma3': (tf.Gemma3TextConfig, dict(gemma, sliding_window=EDGE, layer_types=['sliding_attention', 'full_attention'])),
-    'smollm3': (tf.SmolLM3Config, dict(small, tie_word_embeddings=True, no_rope_layers=[1, 0])),
-    'mistral': (tf.MistralConfig, dict(small, sliding_window=None)),
-    'mistral-window': (tf.MistralConfig, dict(small, sliding_window=EDGE)),
-    'olmo2': (tf.Olmo2Config, small),
-    'granite': (tf.GraniteConfig, dict(small, logits_scaling=4., residual_multiplier=.5, embedding_multiplier=3., attention_multiplier=.25)),
-    'gpt2': (tf.GPT2Config, dict(n_embd=64, n_layer=2, n_head=4, n_positions=256, initializer_range=.2)),
-    'gpt_neox': (tf.GPTNeoXConfig, {k: v for k,v in small.items() if k != 'num_key_value_heads'}),
-    'mixtral': (tf.MixtralConfig, dict(small, num_local_experts=4)),
-    'mamba': (tf.MambaConfig, dict(hidden_size=32, num_hidden_layers=1, state_size=4)),
-}
-refused = dict(mamba='keeps no keys and values') # architectures that end with this line
-fast = 'llama', 'gemma3', 'gpt2', 'mistral-window'
+# the list is the tutorial's
+listed = next(c.source for c in read(root/'nbs/tutorials/export.ipynb', as_version=4).cells if 'models = {' in c.source)
+exec(listed, space := dict(tf=tf))
+models,EDGE = space['models'],space['EDGE']
+refused = {'Mamba': 'keeps no keys and values', 'Mixtral': "has no ONNX export(.|\\n)*PyTorch's ONNX exporter failed: DispatchError"} # models that end with this line
+fast = 'Llama', 'Gemma 3', 'GPT-2', 'Mistral, sliding window'
 
 def toy(name, tok):
     "A model of random weights, the same at each call"
@@ -105,5 +81,36 @@ def assert_quantizes(out, tmp_path, model, tok):
 
 def test_gate_reaches_beyond_the_window(tok):
     "A fault that begins at the window's end is looked for"
-    config = toy('mistral-window', tok).config
+    config = toy('Mistral, sliding window', tok).config
     assert edge_of(config) == EDGE and max(map(len, gate_rows(config))) > EDGE
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['OLMo 2', 'GPT-NeoX'])
+def test_adapters(name, tok, tmp_path):
+    "A graph of PyTorch's exporter takes adapters at run time as the builder's does, or says that it cannot"
+    from peft import LoraConfig, get_peft_model
+    from slm_magic.adapters import add_adapters
+    base = toy(name, tok)
+    assert export_onnx(base, tok, tmp_path/'onnx').route == 'dynamo'
+    model = get_peft_model(base, LoraConfig(r=4, target_modules='all-linear', init_lora_weights=False)).eval()
+    if name == 'GPT-NeoX':
+        with pytest.raises(RecipeError, match='merge it'): add_adapters(tmp_path/'onnx', tmp_path/'open', model)
+        return
+    file, = add_adapters(tmp_path/'onnx', tmp_path/'open', model)
+    ids = row(tok, 40)
+    assert_reads(Decoder(tmp_path/'open', adapter=file), model, ids)
+    with model.disable_adapter(): assert_reads(Decoder(tmp_path/'open'), model, ids)
+
+def test_a_wrong_graph_leaves_nothing(tok, tmp_path):
+    "Neither a folder, nor a trace of one, nor a scratch on the export that was there"
+    model = toy('GPT-2', tok)
+    (tmp_path/'onnx').mkdir()
+    (tmp_path/'onnx'/'genai_config.json').write_text('an earlier export')
+    class Fraud(type(model)):
+        def forward(self, *args, **kwargs):
+            out = super().forward(*args, **kwargs)
+            if torch.compiler.is_exporting(): out.logits = -out.logits
+            return out
+    fraud = Fraud(model.config).eval()
+    with pytest.raises(RecipeError, match="the graph of PyTorch's ONNX exporter computes something else"): export_onnx(fraud, tok, tmp_path/'onnx')
+    assert [o.name for o in tmp_path.rglob('*')] == ['onnx', 'genai_config.json'] and (tmp_path/'onnx'/'genai_config.json').read_text() == 'an earlier export'
