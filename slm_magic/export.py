@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from .adapters import add_adapters
 from .decoder import Decoder, size_mb
-from .dynamo import context_length, run_dynamo
+from .dynamo import run_dynamo
 from .options import RecipeError, atomic_dir
 from .tuned import dequantized
 
@@ -64,11 +64,12 @@ def edge_of(
 def gate_rows(
     config,       # of the model
     rows=(),      # token ids of real text
+    longest:int=None, # text that the export accepts [tokens]; default: that of the model
     seed:int=0,   # for the random rows
 ) -> list[list[int]]: # each at least 2 tokens
     "Rows on which an export is compared with PyTorch."
     import random
-    rng,most = random.Random(seed), min(context_length(config), REACH)
+    rng,most = random.Random(seed), min(longest or getattr(config, 'max_position_embeddings', None) or REACH, REACH)
     edge = edge_of(config)
     lengths = [min(56, most)] + ([min(edge+24, most)] if 32 < edge < most else [])
     real = [list(o[:min(128, most)]) for o in rows if len(o) > 1]
@@ -186,7 +187,9 @@ def gate(
     writer:str='the exporter', # of the graph, for the message
 ) -> dict:    # as from `parity`
     "Let `folder` pass only if it computes what `model` computes; `RecipeError` otherwise."
-    try: p = parity(Decoder(folder), model, gate_rows(model.config, rows))
+    try:
+        decoder = Decoder(folder)
+        p = parity(decoder, model, gate_rows(model.config, rows, decoder.config['context_length']))
     except Exception as e: # onnxruntime's errors have no class in common
         if not type(e).__module__.startswith('onnxruntime'): raise
         raise RecipeError(f'the graph of {writer} cannot be run: {str(e).rpartition("Status Message: ")[2][:200]}') from None
