@@ -25,6 +25,7 @@ from .predict import predict
 from .recipe import Recipe
 from .run import Run
 from .scoring import row_losses
+from .snapshots import trained_weights
 
 # %% ../nbs/04_loop.ipynb #870e3ff5
 def sync(folder):
@@ -83,7 +84,7 @@ def drop_bad_gradients(
 def remember(trainer):
     "Copy the trained weights aside; the step they belong to is the one before the next update."
     if count_parameters(trainer.model)[0] > MOST_REMEMBERED: return
-    trainer.good = trainer.state.global_step, {n: p.detach().to('cpu', copy=True) for n,p in trainer.model.named_parameters() if p.requires_grad}
+    trainer.good = trainer.state.global_step, trained_weights(trainer.model)
 
 def put_back(
     run:Run,  # its evaluations

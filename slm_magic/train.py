@@ -22,6 +22,7 @@ from .plan import Plan, check_reports, make_plan
 from .recipe import Recipe, recipe_options
 from .run import Listener, PrintListener, Run, create_run, data_hash, interrupt_guard, read_lines, record, set_status, write_lines
 from .template import stop_ids
+from .snapshots import snapshot_callback
 from .steps import make_callback, sample_answers
 from .tensorboard import TensorBoard
 from .tuned import save_tuned
@@ -82,7 +83,7 @@ def learn(
         callback = make_callback(run, plan, listeners, base)
         callback.trainer,callback.resume_from = trainer,resume_from
         if resume_from: trainer.args.eval_on_start = False # it has been
-        trainer.add_callback(callback)
+        for o in callback, snapshot_callback(run.snapshots, plan.steps): trainer.add_callback(o)
         trainer.remove_callback(PrinterCallback)
         trainable,total = count_parameters(model)
         info = dict(model=r.model or 'bundled tiny model', method=r.method, trainable=trainable, total=total, device=str(start.device), dtype=str(start.dtype)[6:], max_steps=plan.steps,
