@@ -11,7 +11,7 @@ import json, math, shutil, tempfile, time
 from importlib.metadata import version
 from pathlib import Path
 from .adapters import cannot_share, why_merge
-from .bundle import Bundle, report_md
+from .bundle import Bundle, add_use, report_md
 from .decoder import Decoder, size_mb
 from .export import check_output
 from .model import quiet
@@ -121,6 +121,7 @@ def complete(
     def template(o): return dict(PromptTemplate=dict(prompt=prompt_template(o.tokenizer, o.prompt), assistant='{Content}'))
     known = dict(Name=report['name'], **template(subject)) | (dict(Adapters={o.name: template(o) for o in adapters}) if adapters else {})
     atomic_write(folder/'inference_model.json', json.dumps(known, indent=1, ensure_ascii=False))
+    if without := add_use(folder): report = report | dict(notes=[*report['notes'], without])
     atomic_write(folder/'report.json', json.dumps(report, indent=1))
     atomic_write(folder/'report.md', report_md(report))
 
