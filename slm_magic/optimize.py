@@ -12,7 +12,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from .adapters import cannot_share, why_merge
-from .bundle import Bundle, report_md
+from .bundle import Bundle, add_use, report_md
 from .decoder import Decoder, size_mb
 from .export import check_output
 from .model import quiet
@@ -123,6 +123,7 @@ def complete(
     def template(o): return dict(PromptTemplate=dict(prompt=prompt_template(o.tokenizer, o.prompt), assistant='{Content}'))
     known = dict(Name=report['name'], **template(subject)) | (dict(Adapters={o.name: template(o) for o in adapters}) if adapters else {})
     atomic_write(folder/'inference_model.json', json.dumps(known, indent=1, ensure_ascii=False))
+    if without := add_use(folder): report = report | dict(notes=[*report['notes'], without])
     atomic_write(folder/'report.json', json.dumps(report, indent=1))
     atomic_write(folder/'report.md', report_md(report))
 
@@ -242,7 +243,7 @@ def optimize(
         stages = prove_stages(subject, stations, exact['prove'], *pick(proof), known)
         last,runs = stages[-1],[o.run for o in (subject, *adapters) if o.run]
         report = dict(name=subject.name, source=subject.source, runs=list(map(made_from, runs)), notes=subject.notes, chosen=best['candidate'], size_mb=last['size_mb'], tokens_per_s=last['tokens_per_s'], prefill_tokens_per_s=last['prefill_tokens_per_s'],
-                      rows_from=origin, against=subject.against, limits=limits, parity=export.parity, route=export.route, proof={k:v for k,v in last.items() if k != 'stage'}, stages=stages, candidates=candidates, adapters=proofs,
+                      rows_from=origin, against=subject.against, limits=limits, parity=export.parity, route=export.route, route_why=export.why, proof={k:v for k,v in last.items() if k != 'stage'}, stages=stages, candidates=candidates, adapters=proofs,
                       splits=dict(choose=len(chosen), prove=len(proof)), proofs_tried=len(far), seconds=time.time()-started, versions={o: version(o) for o in ('slm_magic', 'torch', 'transformers', 'onnxruntime', 'onnxruntime-genai')})
         with atomic_dir(path) as out:
             shutil.copytree(kept(best), out, dirs_exist_ok=True)

@@ -96,7 +96,7 @@ class OnnxSubject(Subject):
     def answer(self, ids, n): return list(genai_tokens(self.genai, ids, n))
     def export(self, path, rows, meanwhile):
         meanwhile()
-        return Export(Path(self.load), 'given')
+        return Export(Path(self.load), 'given', why='it was in ONNX already')
     def hessians(self, rows): return None
     def stages(self, exact, rows, labels, text): return []
 
