@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from .background import only_one
 from .engine import Engine, accelerate_step, few_rows
 from .metrics import compute_metrics
 from .memory import why_padded, why_stock
@@ -223,6 +224,7 @@ def rehearsal(
     **changes,  # other values of the recipe
 ):              # plan, engine and trainer
     "A trainer for some steps on a copy of the model, which scores, saves and tells nothing."
+    only_one()
     from transformers import PrinterCallback, set_seed
     off = dict(eval_strategy='no', save_strategy='no', eval_on_start=False, logging_strategy='steps', report_to='none')
     with TemporaryDirectory() as tmp:

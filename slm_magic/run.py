@@ -27,6 +27,7 @@ from .tuned import load_adapter
 # %% ../nbs/04_run.ipynb #5eef484b
 class Listener:
     "Hears what a run does; every method may be overridden."
+    def on_open(self, run): "The folder is there, and the model is about to be loaded."
     def on_start(self, run, info:dict): "Training begins; `info` says on what."
     def on_step(self, run, step:int): "An optimizer step is done."
     def on_log(self, run, row:dict): "A point of the curve: a line of `metrics.jsonl`."
@@ -148,12 +149,16 @@ class Run(RunFolder):
     "A training run: its folder, and what can be done with it."
     def __init__(self, path):
         super().__init__(path)
-        self._model,self._stop,self.still_shown = None,threading.Event(),False
+        self._model,self._stop,self.still_shown,self.thread = None,threading.Event(),False,None # `thread`: of a run in the background
     def __repr__(self): return f'Run({self.id!r}, {self.status}, {self.path})'
 
     base_model_path = property(lambda self: find_model(self.recipe.model))
     tokenizer = property(lambda self: self._once('tokenizer', lambda: load_tokenizer(self.base_model_path, self.recipe.trust_remote_code)))
-    stop_requested = property(lambda self: self._stop.is_set() or (self.path/'STOP').exists())
+    @property
+    def stop_requested(self) -> bool:
+        "Was the run asked to stop: here, by its STOP file, or by the end of the program it is in the background of?"
+        return self._stop.is_set() or (self.path/'STOP').exists() or self.thread is not None and not threading.main_thread().is_alive()
+
     eval_examples = property(lambda self: self._once('eval', lambda: load_eval(self)))
 
     @property
@@ -198,6 +203,17 @@ class Run(RunFolder):
         "Ask the run to save and end at the next step; safe from any thread."
         self._stop.set()
 
+    def stop(self):
+        "Ask the run to save and end at its next step, wherever it trains: in the background, or in another process."
+        if self.status != 'running': raise RecipeError(f'the run {self.id} is not running ({self.status}).')
+        (self.path/'STOP').touch()
+
+    def wait(self, timeout:float=None):
+        "Wait until a run in the background has ended, for `timeout` seconds at most, and return it; `RecipeError` says why it failed. An interrupt (■) ends the waiting only."
+        if self.thread: self.thread.join(timeout)
+        if self.status == 'failed': raise RecipeError(f"{self.id} failed: {self.state.get('error')}")
+        return self
+
     def _repr_html_(self):
         shown,self.still_shown = self.still_shown,False # the live view has just left its picture above
         return draw_run(self, picture=not shown)
@@ -228,7 +244,8 @@ def load_tuned(
     "The tuned model of a finished or stopped run."
     whole,adapter = run.path/'model',run.path/'adapter'
     if whole.is_dir(): return load_base(run, whole)
-    if not adapter.is_dir(): raise RecipeError(f'the run {run.id} ({run.status}) has no adapter yet; resume it with --resume {run.id}.')
+    how = 'wait for it' if run.status == 'running' else f'resume it with --resume {run.id}'
+    if not adapter.is_dir(): raise RecipeError(f'the run {run.id} ({run.status}) has no adapter yet; {how}.')
     return load_adapter(load_base(run), adapter)
 
 def load_base(
