@@ -8,6 +8,8 @@ PIP_ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 ARGS ?=
+# Tests run two at a time; those that measure would suffer from more
+PARALLEL ?= -n 2 --dist worksteal
 BENCHMARKS = $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -26,10 +28,10 @@ demo: .venv/.made ## the quickstart, in a real kernel: train, export, prove; wha
 	@$(BIN)/python tests/demo.py $(ARGS)
 
 test: .venv/.made ## notebooks, documentation, packaging and the user's view; ARGS="-k docs" picks some
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-slow: .venv/.made ## the same, and everything marked slow
-	@$(BIN)/python -m pytest --flags slow $(ARGS)
+	@$(BIN)/python -m pytest --flags slow $(PARALLEL) $(ARGS)
 
 bench: .venv/.made ## measure speed: benchmarks/*.py
 	@$(if $(BENCHMARKS),,echo "no benchmarks/*.py here")

@@ -67,6 +67,7 @@ def with_less_memory(
     "Let go of what the failed attempt holds, and make the run smaller; `RecipeError` when it cannot be."
     where = ran_out(error)
     if not where: raise error
+    run.snapshots.drop('memory ran out during the run')
     traceback.clear_frames(error.__traceback__)
     recipe = smaller(plan.recipe, where)
     if recipe is None: raise RecipeError(f"{run.id}: memory ran out in {where}, with one row at a time{' and gradient_checkpointing' if where == 'training' else ''}.\nTo make it fit: {what_would_fit(plan)}.") from None

@@ -101,7 +101,7 @@ class LiveView(Listener):
         m = self.moment
         m.run_id,m.status,m.error,m.rows,m.ended,m.hint = run.id,run.status,run.state.get('error'),run.rows,time.time(),''
         m.hint = dict(stopped=f'%finetune --resume {run.id} goes on', failed=f'%finetune --resume {run.id} tries again').get(m.status, '')
-        m.findings = run.diagnosis
+        m.findings,m.samples = run.diagnosis,run.samples or m.samples
         self.end(run)
 
 # %% ../nbs/05_live.ipynb #d4ab6edf

@@ -15,7 +15,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from .background import only_one
 from .engine import Engine, accelerate_step, few_rows
 from .metrics import compute_metrics
 from .memory import why_padded, why_stock
@@ -26,6 +25,7 @@ from .predict import predict
 from .recipe import Recipe
 from .run import Run
 from .scoring import row_losses
+from .snapshots import trained_weights
 
 # %% ../nbs/04_loop.ipynb #870e3ff5
 def sync(folder):
@@ -84,7 +84,7 @@ def drop_bad_gradients(
 def remember(trainer):
     "Copy the trained weights aside; the step they belong to is the one before the next update."
     if count_parameters(trainer.model)[0] > MOST_REMEMBERED: return
-    trainer.good = trainer.state.global_step, {n: p.detach().to('cpu', copy=True) for n,p in trainer.model.named_parameters() if p.requires_grad}
+    trainer.good = trainer.state.global_step, trained_weights(trainer.model)
 
 def put_back(
     run:Run,  # its evaluations
@@ -224,7 +224,6 @@ def rehearsal(
     **changes,  # other values of the recipe
 ):              # plan, engine and trainer
     "A trainer for some steps on a copy of the model, which scores, saves and tells nothing."
-    only_one()
     from transformers import PrinterCallback, set_seed
     off = dict(eval_strategy='no', save_strategy='no', eval_on_start=False, logging_strategy='steps', report_to='none')
     with TemporaryDirectory() as tmp:

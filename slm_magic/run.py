@@ -19,8 +19,10 @@ from .data import Data, DataReport, Examples
 from .diagnosis import Diagnosis, Trace, diagnose, draw_diagnosis
 from .model import auto_learning_rate, base_model, find_model, load_config, load_tokenizer, quiet
 from .options import RecipeError, atomic_dir, atomic_write
+from .process import is_gone, seconds_at_work, this_process
 from .recipe import Recipe, best_by
 from .predict import embed, predict
+from .snapshots import Snapshots
 from .template import Turns
 from .tuned import load_adapter
 
@@ -93,20 +95,23 @@ class RunFolder:
         return cls(path)
 
     def forget(self): self._cache.clear() # what was read, after its files were changed
-    def _read(self, name): return json.loads((self.path/name).read_text(encoding='utf-8'))
+    def _read(self, name, parse=json.loads):
+        try: return parse((self.path/name).read_text(encoding='utf-8'))
+        except (OSError, ValueError, yaml.YAMLError) as e: raise RecipeError(f'the run {self.path} cannot be read: {name}: {str(e).splitlines()[0][:120]}.') from None
     def _once(self, key, make):
         if key not in self._cache: self._cache[key] = make()
         return self._cache[key]
 
     id = name = property(lambda self: self.path.name)
     state = property(lambda self: self._read('status.json'))
-    status = property(lambda self: self.state['status'])
+    status = property(lambda self: 'interrupted' if (o := self.state)['status'] == 'running' and is_gone(o) else o['status']) # interrupted: its process is gone
+    seconds = property(lambda self: seconds_at_work(self.state, (self.path/'metrics.jsonl').stat().st_mtime)) # at work
     facts = property(lambda self: self._once('facts', lambda: self._read('data.json')))
     labels = property(lambda self: self.facts['labels'])
     report = property(lambda self: self._once('report', lambda: DataReport(**self._read('data_report.json'))))
     head = property(lambda self: self.facts.get('head', 'causal'))
     best_by = property(lambda self: best_by(self.recipe)) # which score decides what is best, and whether more of it is better
-    recipe = property(lambda self: self._once('recipe', lambda: Recipe.make(body=yaml.safe_load((self.path/'recipe.yaml').read_text(encoding='utf-8')))))
+    recipe = property(lambda self: self._once('recipe', lambda: Recipe.make(body=self._read('recipe.yaml', yaml.safe_load))))
 
     @property
     def rows(self) -> list[dict]:
@@ -149,7 +154,8 @@ class Run(RunFolder):
     "A training run: its folder, and what can be done with it."
     def __init__(self, path):
         super().__init__(path)
-        self._model,self._stop,self.still_shown,self.thread = None,threading.Event(),False,None # `thread`: of a run in the background
+        self._model,self._stop,self.still_shown,self.snapshots = None,threading.Event(),False,Snapshots()
+        self.thread = None # of a run in the background
     def __repr__(self): return f'Run({self.id!r}, {self.status}, {self.path})'
 
     base_model_path = property(lambda self: find_model(self.recipe.model))
@@ -198,6 +204,16 @@ class Run(RunFolder):
         "Scores on held-out rows, the base against this run; see `evaluate`."
         from slm_magic.evaluate import evaluate # a method for convenience; the module sits above this one
         return evaluate(self, data, **kwargs)
+
+    def at(self, step:int):
+        "The run as it was at a step; see `scrub`."
+        from slm_magic.scrub import at
+        return at(self, step)
+
+    def scrub(self, prompts=None):
+        "Answers along the run, with a slider; see `scrub`."
+        from slm_magic.scrub import Scrub
+        return Scrub(self, prompts)
 
     def request_stop(self):
         "Ask the run to save and end at the next step; safe from any thread."
@@ -277,7 +293,7 @@ def create_run(
         atomic_write(tmp/'data_report.json', json.dumps(data.report.to_dict(), ensure_ascii=False))
         write_lines(tmp/'eval.jsonl', [dict(prompt=p, completion=c, row=r) | {k: o for k,o in getattr(p, '__dict__', {}).items() if o} for p,c,r in zip(data.eval.prompts, data.eval.completions, data.eval.rows)])
         atomic_write(tmp/'metrics.jsonl', '')
-        atomic_write(tmp/'status.json', json.dumps(dict(status='running', pid=os.getpid(), started=time.time())))
+        atomic_write(tmp/'status.json', json.dumps(dict(status='running', started=time.time(), **this_process())))
     return Run(path)
 
 def write_lines(path, rows): atomic_write(path, ''.join(json.dumps(o, ensure_ascii=False, default=str) + '\n' for o in rows))

@@ -10,7 +10,7 @@ __all__ = ['run_plan', 'learn', 'failure_message', 'finish', 'save_result', 'sto
 import json, os, shutil
 from dataclasses import replace
 from pathlib import Path
-from .background import in_background, only_one, trains
+from .background import in_background, trains
 from .card import run_card
 from .dry_run import dry_run as rehearse
 from .loop import checkpoints, fast_step, keep_best, make_trainer, put_back, sync
@@ -23,6 +23,7 @@ from .plan import Plan, check_reports, make_plan
 from .recipe import Recipe, recipe_options
 from .run import Listener, PrintListener, Run, create_run, data_hash, interrupt_guard, read_lines, record, set_status, write_lines
 from .template import stop_ids
+from .snapshots import snapshot_callback
 from .steps import make_callback, sample_answers
 from .tensorboard import TensorBoard
 from .tuned import save_tuned
@@ -86,7 +87,7 @@ def learn(
         callback = make_callback(run, plan, listeners, base)
         callback.trainer,callback.resume_from = trainer,resume_from
         if resume_from: trainer.args.eval_on_start = False # it has been
-        trainer.add_callback(callback)
+        for o in callback, snapshot_callback(run.snapshots, plan.steps): trainer.add_callback(o)
         trainer.remove_callback(PrinterCallback)
         trainable,total = count_parameters(model)
         info = dict(model=r.model or 'bundled tiny model', method=r.method, trainable=trainable, total=total, device=str(start.device), dtype=str(start.dtype)[6:], max_steps=plan.steps,
@@ -155,7 +156,6 @@ def finetune(
     **recipe_keys,     # any key of `Recipe`, `TrainingArguments` or `LoraConfig`
 ) -> Run:
     "Fine-tune a language model. Errors of the user are `RecipeError`, before anything is loaded or written."
-    only_one()
     listeners = [o() for o in views] or [PrintListener()] if listeners is None else listeners
     given = {k:v for k,v in (dict(model=model, data=data, name=name) | recipe_keys).items() if v is not None}
     if dry_run and bg: raise RecipeError('dry_run tells what a new run would do, and takes seconds; leave out bg.')

@@ -2,6 +2,7 @@
 import os, shutil
 from pathlib import Path
 import pytest
+if os.environ.get('PYTEST_XDIST_WORKER'): os.environ.setdefault('OMP_NUM_THREADS', str(max(1, os.cpu_count()//2))) # half of the cores for each of two
 import kernel # switches the hubs off
 from course import Notebook
 
@@ -25,7 +26,7 @@ def flags(request):
 def project(tmp_path_factory):
     "A copy of the project, so that no test changes a tracked file"
     dest = tmp_path_factory.mktemp('copy')/'slm_magic'
-    skip = shutil.ignore_patterns('.git', '.venv', '.plan*', 'demo', '_docs', '_proc', 'build', '*.egg-info', '__pycache__', '.pytest_cache', '.ipynb_checkpoints')
+    skip = shutil.ignore_patterns('.git', '.venv', '.plan*', 'demo', '_docs', '_proc', 'build', '*.egg-info', '__pycache__', '.cache', '.pytest_cache', '.ipynb_checkpoints')
     return shutil.copytree(root, dest, ignore=skip, symlinks=True)
 
 @pytest.fixture
