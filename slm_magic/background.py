@@ -35,9 +35,12 @@ def in_background(
         try: work(opened)
         except RecipeError as e: print(e, file=sys.stderr)
         except BaseException: traceback.print_exc()
-        finally: trains.discard(run)
+        finally:
+            trains.discard(run)
+            run.ended.set()
+            opened.event.set()
     trains.add(run)
-    run.thread = Thread(target=copy_context().run, args=[call], name=run.id)
-    run.thread.start()
-    while run.thread.is_alive() and not opened.event.wait(.05): pass
+    run.ended = Event() # `Thread.join` would do, but interrupted once it takes the thread for ended (Python 3.11)
+    Thread(target=copy_context().run, args=[call], name=run.id).start()
+    opened.event.wait()
     return run

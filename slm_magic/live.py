@@ -68,7 +68,7 @@ class LiveView(Listener):
     def on_start(self, run, info):
         rows = list(run.rows)
         step = max((o['step'] for o in rows), default=0)
-        how = 'interrupt the kernel (■)' if run.thread is None else f'%runs stop {run.id}'
+        how = 'interrupt the kernel (■)' if run.ended is None else f'%runs stop {run.id}'
         hint = f'Stop: {how}; what was learned is kept' if self.where == 'notebook' else ''
         self.moment = Moment(run.id, info, rows, step=step, first_step=step, hint=hint, best_by=run.best_by)
         self.logged = max(1, info['max_steps']//max(1, run.recipe.logging_steps or 1))

@@ -15,13 +15,14 @@ from .card import run_card
 from .dry_run import dry_run as rehearse
 from .loop import checkpoints, fast_step, keep_best, make_trainer, put_back, sync
 from .less_memory import release, with_less_memory
+from .environment import data_hash
 from .licence import data_licence, model_licence
 from .model import apply_method, base_model, count_parameters, quiet
 from .options import RecipeError, atomic_dir, atomic_write, find, suggest
 from .pictures import png_of
 from .plan import Plan, check_reports, make_plan
 from .recipe import Recipe, recipe_options
-from .run import Listener, PrintListener, Run, create_run, data_hash, interrupt_guard, read_lines, record, set_status, write_lines
+from .run import Listener, PrintListener, Run, create_run, interrupt_guard, read_lines, record, set_status, write_lines
 from .template import stop_ids
 from .snapshots import snapshot_callback
 from .steps import make_callback, sample_answers

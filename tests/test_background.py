@@ -56,7 +56,7 @@ def test_output_stays(k):
 def test_stop(k):
     "One run at a time, in one line; it stops by its object, by `%runs stop`, and not by ■; resumed in the background it goes on"
     cell,_ = k.run(long + 'far -o far')
-    for code in '%finetune --max_steps 1', '%finetune --resume tone', '%finetune --dry_run', '%finetune --lr_find':
+    for code in '%finetune --max_steps 1', '%finetune --resume far', '%finetune --dry_run', '%finetune --lr_find':
         _,reply = k.run(code)
         assert reply.get('ename') == 'UsageError', (code, reply, k.frames(cell)[-1])
         assert 'far is training in the background' in reply['evalue'] and len(reply['evalue'].splitlines()) == 1
@@ -85,7 +85,7 @@ def test_failure(k):
 def test_nobody_there(k):
     "Without a frontend it trains in the foreground and says so"
     cell,reply = k.run('%finetune --bg --max_steps 2 --eval 0 --samples 0 -n alone -o alone;', allow_stdin=False)
-    assert reply['status'] == 'ok' and 'foreground' in k.text(cell) and k.value('alone.status, alone.thread') == "done None"
+    assert reply['status'] == 'ok' and 'foreground' in k.text(cell) and k.value('alone.status, alone.ended') == "done None"
 
 def test_kernel_is_shut_down(k):
     "A run whose kernel ends saves and stops"
