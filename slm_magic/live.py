@@ -60,10 +60,16 @@ class LiveView(Listener):
         self.moment,self.handle,self.broken = Moment(),None,False
 
     @harmless
+    def on_open(self, run):
+        self.moment = Moment(run.id, hint='loading the model …')
+        if self.where == 'notebook': self.draw(force=True)
+
+    @harmless
     def on_start(self, run, info):
         rows = list(run.rows)
         step = max((o['step'] for o in rows), default=0)
-        hint = 'Stop: interrupt the kernel (■); what was learned is kept' if self.where == 'notebook' else ''
+        how = 'interrupt the kernel (■)' if run.ended is None else f'%runs stop {run.id}'
+        hint = f'Stop: {how}; what was learned is kept' if self.where == 'notebook' else ''
         self.moment = Moment(run.id, info, rows, step=step, first_step=step, hint=hint, best_by=run.best_by)
         self.logged = max(1, info['max_steps']//max(1, run.recipe.logging_steps or 1))
         self.pace.budget = self.pace.budget*max(1, self.logged/1000)

@@ -15,8 +15,8 @@ from pathlib import Path
 import yaml
 from .curves import best_row, curve_figure
 from .data import Data, DataReport, Examples
+from .environment import environment
 from .diagnosis import Diagnosis, Trace, diagnose, draw_diagnosis
-from .environment import data_hash, environment
 from .model import auto_learning_rate, base_model, find_model, load_config, load_tokenizer, quiet
 from .options import RecipeError, atomic_dir, atomic_write
 from .process import is_gone, seconds_at_work, this_process
@@ -29,6 +29,7 @@ from .tuned import load_adapter
 # %% ../nbs/04_run.ipynb #5eef484b
 class Listener:
     "Hears what a run does; every method may be overridden."
+    def on_open(self, run): "The folder is there, and the model is about to be loaded."
     def on_start(self, run, info:dict): "Training begins; `info` says on what."
     def on_step(self, run, step:int): "An optimizer step is done."
     def on_log(self, run, row:dict): "A point of the curve: a line of `metrics.jsonl`."
@@ -131,11 +132,16 @@ class Run(RunFolder):
     def __init__(self, path):
         super().__init__(path)
         self._model,self._stop,self.still_shown,self.snapshots = None,threading.Event(),False,Snapshots()
+        self.ended = None # event of a run in the background
     def __repr__(self): return f'Run({self.id!r}, {self.status}, {self.path})'
 
     base_model_path = property(lambda self: find_model(self.recipe.model))
     tokenizer = property(lambda self: self._once('tokenizer', lambda: load_tokenizer(self.base_model_path, self.recipe.trust_remote_code)))
-    stop_requested = property(lambda self: self._stop.is_set() or (self.path/'STOP').exists())
+    @property
+    def stop_requested(self) -> bool:
+        "Was the run asked to stop: here, by its STOP file, or by the end of the program it is in the background of?"
+        return self._stop.is_set() or (self.path/'STOP').exists() or self.ended is not None and not threading.main_thread().is_alive()
+
     eval_examples = property(lambda self: self._once('eval', lambda: load_eval(self)))
 
     @property
@@ -195,6 +201,17 @@ class Run(RunFolder):
         "Ask the run to save and end at the next step; safe from any thread."
         self._stop.set()
 
+    def stop(self):
+        "Ask the run to save and end at its next step, wherever it trains: in the background, or in another process."
+        if self.status != 'running': raise RecipeError(f'the run {self.id} is not running ({self.status}).')
+        (self.path/'STOP').touch()
+
+    def wait(self, timeout:float=None):
+        "Wait until a run in the background has ended, for `timeout` seconds at most, and return it; `RecipeError` says why it failed. An interrupt (■) ends the waiting only."
+        if self.ended: self.ended.wait(timeout)
+        if self.status == 'failed': raise RecipeError(f"{self.id} failed: {self.state.get('error')}")
+        return self
+
     def _repr_html_(self):
         shown,self.still_shown = self.still_shown,False # the live view has just left its picture above
         return draw_run(self, picture=not shown)
@@ -225,7 +242,8 @@ def load_tuned(
     "The tuned model of a finished or stopped run."
     whole,adapter = run.path/'model',run.path/'adapter'
     if whole.is_dir(): return load_base(run, whole)
-    if not adapter.is_dir(): raise RecipeError(f'the run {run.id} ({run.status}) has no adapter yet; resume it with --resume {run.id}.')
+    how = 'wait for it' if run.status == 'running' else f'resume it with --resume {run.id}'
+    if not adapter.is_dir(): raise RecipeError(f'the run {run.id} ({run.status}) has no adapter yet; {how}.')
     return load_adapter(load_base(run), adapter)
 
 def load_base(
