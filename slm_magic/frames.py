@@ -30,7 +30,8 @@ class Moment:
     error:str=None                             # of a failed run
     started:float=field(default_factory=time.time) # Unix time [s]
     ended:float=None                           # Unix time [s]
-    hint:str=''                                # how to stop it here
+    hint:str=''                                # what to do next
+    stop:str=''                                # HTML: how to stop it here
     best_by:tuple=LOSS                         # from `best_by`
     findings:Diagnosis=field(default_factory=Diagnosis) # what goes wrong, so far
 
@@ -156,7 +157,7 @@ def header(
     done = min(100., 100*m.step/max(m.max_steps, 1))
     bar = f'<div style="height:4px;max-width:640px;background:#8883;margin:4px 0"><div style="height:4px;width:{done:.1f}%;background:{c}"></div></div>'
     error = f'<div style="color:{c}">{cut(m.error, 400)}</div>' if m.error else ''
-    return (f'<div><b>{cut(m.run_id)}</b> <span style="color:{c};font-weight:bold">{escape(m.status)}</span> {cut(m.hint)}</div>'
+    return (f'<div><b>{cut(m.run_id)}</b> <span style="color:{c};font-weight:bold">{escape(m.status)}</span> {cut(m.hint)}{m.stop}</div>'
             f'<div style="font-size:90%">{cut(what(m), 300)}</div><div style="font-size:90%;color:#888">{cut(step_words(m), 300)}</div>{bar}<div style="font-size:90%">{escape(" · ".join(facts(m) + losses(m)))}</div>{error}')
 
 def tables(

@@ -20,7 +20,8 @@ from .options import RecipeError, atomic_dir, atomic_write, find, suggest
 from .pictures import png_of
 from .plan import Plan, check_reports, make_plan
 from .recipe import Recipe, recipe_options
-from .run import Listener, PrintListener, Run, create_run, data_hash, interrupt_guard, read_lines, record, set_status, write_lines
+from .run import Listener, PrintListener, Run, create_run, data_hash, read_lines, record, set_status, write_lines
+from .stop import interrupt_guard
 from .template import stop_ids
 from .snapshots import snapshot_callback
 from .steps import make_callback, sample_answers
