@@ -119,7 +119,7 @@ def curve_svg(
     for key,stroke in ('loss', 1), ('smoothed', 2), ('eval_loss', 2): parts.append(path([(px(x), py(y)) for x,y in thin(lines[key])], colours[key], stroke))
     parts += [f'<circle cx="{px(x):.1f}" cy="{py(y):.1f}" r="2.5" fill="{colours["eval_loss"]}"/>' for x,y in thin(lines['eval_loss'], 60)]
     if (best := lines['best']) and best[1] is not None: parts.append(f'<circle cx="{px(best[0]):.1f}" cy="{py(best[1]):.1f}" r="6" fill="none" stroke="{colours["eval_loss"]}" stroke-width="2"><title>{escape(best[2])}</title></circle>')
-    if at is not None: parts.append(f'<path d="M{px(at):.1f} {top}V{top+h}" stroke="#888" stroke-width="1.5"/><text x="{px(at)+(4 if px(at) < left+w/2 else -4):.1f}" y="{top+h-6}" text-anchor="{"start" if px(at) < left+w/2 else "end"}" {text}>step {at:g}</text>')
+    if at is not None: parts.insert(0, f'<path d="M{px(at):.1f} {top}V{top+h}" stroke="#8888" stroke-width="3"><title>step {at:g}</title></path>')
     names = dict(smoothed='train loss', eval_loss='eval loss', learning_rate='learning rate')
     legend = [f'<text x="{left+w-8}" y="{top+14+15*i}" text-anchor="end" font-size="11" font-family="sans-serif" fill="{colours[k]}">{v}</text>' for i,(k,v) in enumerate((k,v) for k,v in names.items() if lines[k])]
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{escape(title)}">'

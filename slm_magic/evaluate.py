@@ -18,6 +18,7 @@ from .recipe import Recipe
 from .rows import load_rows
 from .run import Run, load_base
 from .scores import Evaluation
+from .scrub import RunAt
 from .similarity import evaluate_pairs
 from .predict import choices, predict
 from .scoring import row_losses
@@ -25,14 +26,14 @@ from .tasks import classes_of, head_of
 
 # %% ../nbs/06_evaluate.ipynb #de601a76
 def open_run(
-    thing,           # Run, name or folder of one, or anything else
+    thing,           # Run, name or folder of one, a run at a step, or anything else
     runs_dir='runs', # folder of all runs
 ):
     "The run that `thing` names, or `thing` itself when it is no run."
     if isinstance(thing, (str, Path)):
         for path in Path(thing), Path(runs_dir)/str(thing):
             if (path/'status.json').exists(): return Run.load(path)
-    return thing
+    return thing.then if isinstance(thing, RunAt) else thing
 
 def base_of(
     run:Run, # a run

@@ -100,7 +100,7 @@ class LiveView(Listener):
     def on_end(self, run):
         m = self.moment
         m.run_id,m.status,m.error,m.rows,m.ended,m.stop = run.id,run.status,run.state.get('error'),run.rows,time.time(),''
-        m.hint = dict(stopped=f'%finetune --resume {run.id} goes on', failed=f'%finetune --resume {run.id} tries again').get(m.status, '')
+        m.hint = dict(stopped=f'%finetune --resume {run.id} goes on', failed=f'%finetune --resume {run.id} tries again', done='.scrub() moves through its steps' if m.samples else '').get(m.status, '')
         m.findings,m.samples = run.diagnosis,run.samples or m.samples
         self.end(run)
 

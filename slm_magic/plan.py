@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['run_name', 'new_path', 'check_writable', 'check_loss', 'with_best', 'Plan', 'make_plan', 'fit_memory',
-           'check_reports', 'training_arguments', 'check_plan', 'data_report']
+           'check_reports', 'with_snapshots', 'training_arguments', 'check_plan', 'data_report']
 
 # %% ../nbs/04_plan.ipynb #a9dfa635
 import math, os, tempfile
@@ -18,6 +18,7 @@ from .metrics import METRICS, compute_metrics, find_metrics
 from .model import auto_learning_rate, check_memory, estimate, find_model, load_config, load_tokenizer, pick_device
 from .options import RecipeError, suggest
 from .recipe import Recipe, best_by, training_options
+from .snapshots import expected_bytes
 
 # %% ../nbs/04_plan.ipynb #7acdba08
 def run_name(
@@ -128,6 +129,7 @@ def make_plan(
     log = chosen['logging_steps'] = every(recipe.logging_steps, steps/100)
     chosen['eval_steps'] = every(recipe.eval_steps, math.ceil(steps/6/log)*log)
     chosen['save_steps'] = every(recipe.save_steps, chosen['eval_steps'])
+    memory = with_snapshots(memory, steps)
     path = path or new_path(recipe, runs_dir)
     sources = recipe.sources | {k:'chosen' for k in chosen if k not in recipe.sources}
     recipe = replace(recipe, **chosen, sources=sources)
@@ -183,6 +185,17 @@ def check_reports(
         package = '"slm_magic[tensorboard]"' if o == 'tensorboard' else o.replace('_', '-')
         if o not in there: raise RecipeError(f'report_to: {o} is not installed. pip install {package}')
     return names
+
+# %% ../nbs/04_plan.ipynb #cbd6aa64
+def with_snapshots(
+    memory:dict, # from `fit_memory`
+    steps:int,   # of the run
+) -> dict:       # the same with `snapshots`
+    "What the copies of the adapter take, in the memory of the processor."
+    copies = expected_bytes(memory['gradients']*1e6, steps)/1e6 - .08*memory.get('activations', 0) # a copy is as large as the gradients
+    kept = 0 if pick_device() == 'cuda' else max(0, min(copies, memory['free'] - memory['total']))
+    ends = {k: memory[k] for k in ('total', 'free')}
+    return {k: v for k,v in memory.items() if k not in ends} | dict(snapshots=kept) | ends | dict(total=memory['total'] + kept)
 
 # %% ../nbs/04_plan.ipynb #d1bacdd6
 def training_arguments(

@@ -21,6 +21,7 @@ from .prove import distance, genai_tokens, greedy_tokens, onnx_logits, onnx_text
 from .quantize import hessians
 from .recipe import tiny_model
 from .run import Run
+from .scrub import RunThen
 from .tasks import model_kind
 from .template import stop_ids
 from .tuned import dequantized
@@ -162,7 +163,7 @@ def find_subject(
         check_head(run)
         if not METHODS[run.recipe.method].merges: raise RecipeError(f'the run {run.id} used method: {run.recipe.method}, which cannot become part of the weights; for ONNX train with method: lora.')
         if not (run.path/'adapter').is_dir() and not (run.path/'model').is_dir(): raise RecipeError(f'the run {run.id} ({run.status}) has no adapter yet; resume it with --resume {run.id}.')
-        return Subject(run.id, f'run {run.id} ({run.recipe.method})', run.path/'onnx', run.tokenizer, run.facts['prompt'], lambda: run.model, run.eval_examples)
+        return Subject(run.id, f'run {run.id} ({run.recipe.method})', run.path/(f'onnx-step-{run.step}' if isinstance(run, RunThen) else 'onnx'), run.tokenizer, run.facts['prompt'], lambda: run.model, run.eval_examples)
     if not adapters and not isinstance(thing, (str, Path)): raise RecipeError('name what to optimize: a run, its folder, the folder of a model or of an adapter, or an ONNX folder.')
     folder = Path(thing or '.').expanduser()
     if not adapters and folder.name.endswith('.onnx') and folder.is_file(): folder = folder.parent

@@ -1,5 +1,6 @@
 "In a real kernel, with a frontend that listens: the live view moves, and the interrupt stops a run and keeps it."
 import time
+from html import escape
 import pytest
 from jupyter_client.manager import start_new_kernel
 
@@ -75,3 +76,22 @@ def test_scores_and_rating(client):
         data, = [m['content']['data'] for m in said if m['msg_type'] == 'execute_result']
         assert ('application/vnd.jupyter.widget-view+json' in data) == frontend
         assert '&lt;b&gt;hi' in data['text/html'] and 'rating.rate(0' in data['text/plain']
+
+def test_scrub(client):
+    "Moving the slider, as the browser says it, updates the picture in place with what the model of that step answers; without a frontend there is the picture only"
+    run(client, '%load_ext slm_magic')
+    run(client, '%finetune --max_steps 12 --eval_steps 6 --samples 1 --learning_rate 4e-3 -o ft;')
+    said,end = run(client, 'ft.scrub()')
+    slider, = [m['content']['comm_id'] for m in said if m['msg_type'] == 'comm_open' and m['content']['data']['state'].get('_model_name') == 'SelectionSliderModel']
+    picture,widget = frames(said)
+    assert end['status'] == 'ok' and 'mark at step 12' in picture['content']['data']['text/html'] and 'application/vnd.jupyter.widget-view+json' in widget['content']['data']
+    kc = client[1]
+    kc.shell_channel.send(kc.session.msg('comm_msg', dict(comm_id=slider, data=dict(method='update', state=dict(index=3), buffer_paths=[]))))
+    while (msg := kc.get_iopub_msg(timeout=60))['msg_type'] != 'update_display_data': pass
+    now = msg['content']['data']['text/html']
+    assert msg['content']['transient']['display_id'] == picture['content']['transient']['display_id'] and 'mark at step 3' in now and '>step 3<' in now
+    said,end = run(client, 'print(ft.at(3).generate(ft.samples[0]["prompt"]))')
+    answer = ''.join(m['content'].get('text', '') for m in said if m['msg_type'] == 'stream').strip()
+    assert answer and f'<b>{escape(answer)}</b>' in now
+    said,end = run(client, 'ft.scrub()', allow_stdin=False)
+    assert len(frames(said)) == 1 and not [m for m in said if m['msg_type'] == 'comm_open']

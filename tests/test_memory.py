@@ -88,6 +88,7 @@ def test_a_run_without_memory_goes_on_with_less_at_a_time(tmp_path, monkeypatch)
         assert run.status == 'done' and r.per_device_train_batch_size < 16 and r.per_device_train_batch_size*r.gradient_accumulation_steps == 16 and same_losses(run, enough)
         assert [len(o) for o in at.said] == list(range(len(at.said))) and len(at.said) > 1 and at.said[-1] == run.state['less']
         assert any('memory ran out in training' in o for o in run.facts['notes']) and 'memory ran out' in (run.path/'README.md').read_text()
+        assert not len(run.snapshots) and 'memory ran out' in run.snapshots.why and len(enough.snapshots) == 4 # what nothing depends on goes first
 
 def test_nothing_smaller_is_a_failure_that_names_what_would_fit(tmp_path, monkeypatch):
     "One row and checkpointing do not fit: two lines, status failed"
