@@ -7,6 +7,7 @@ __all__ = ['place', 'Pace', 'harmless', 'LiveView', 'draw', 'end', 'show']
 
 # %% ../nbs/05_live.ipynb #78f68bae
 import sys, time, warnings
+from html import escape
 from .frames import Moment, live_html, step_words, still, text_line, what
 from .run import Listener
 from .stop import StopButton
@@ -62,13 +63,19 @@ class LiveView(Listener):
         self.moment,self.handle,self.button,self.broken = Moment(),None,None,False
 
     @harmless
+    def on_open(self, run):
+        self.moment = Moment(run.id, hint='loading the model …')
+        if self.where != 'notebook': return
+        how = 'interrupt the kernel (■)' if run.ended is None else escape(f'%runs stop {run.id}')
+        self.button = StopButton(run, f'Stop: {how}; what was learned is kept')
+        self.moment.stop = self.button.html
+        self.draw(force=True)
+
+    @harmless
     def on_start(self, run, info):
         rows = list(run.rows)
         step = max((o['step'] for o in rows), default=0)
-        self.moment = Moment(run.id, info, rows, step=step, first_step=step, best_by=run.best_by)
-        if self.where == 'notebook':
-            self.button = StopButton(run, 'Stop: interrupt the kernel (■); what was learned is kept')
-            self.moment.stop = self.button.html
+        self.moment = Moment(run.id, info, rows, step=step, first_step=step, stop=self.moment.stop, best_by=run.best_by)
         self.logged = max(1, info['max_steps']//max(1, run.recipe.logging_steps or 1))
         self.pace.budget = self.pace.budget*max(1, self.logged/1000)
         if self.where == 'terminal': print(what(self.moment), step_words(self.moment), sep='\n')

@@ -11,6 +11,7 @@ import math, os, tempfile
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from .background import only_one
 from .data import Data, DataReport, prepare
 from .embedding import check_pairs
 from .losses import loss_name, try_loss
@@ -108,6 +109,7 @@ def make_plan(
     path=None,      # folder of a run that exists already
 ) -> Plan:
     "Check everything and decide what was left open; `RecipeError` before anything is loaded."
+    only_one()
     base = find_model(recipe.model)
     config = load_config(base, recipe.trust_remote_code)
     tokenizer = load_tokenizer(base, recipe.trust_remote_code)

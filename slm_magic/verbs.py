@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['verbs', 'FinetuneOptions', 'OptimizeOptions', 'EvaluateOptions', 'ChatOptions', 'CompareOptions', 'RunsOptions',
-           'Values', 'recipe_of', 'call_finetune', 'call_optimize', 'call_evaluate', 'call_compare', 'maybe_bundle',
-           'call_chat', 'call_runs', 'call_olive', 'Verb', 'finetune_options', 'olive_options', 'read', 'checked',
-           'olive_command', 'meant']
+           'Values', 'recipe_of', 'call_finetune', 'watched', 'call_optimize', 'call_evaluate', 'call_compare',
+           'maybe_bundle', 'call_chat', 'call_runs', 'call_olive', 'Verb', 'finetune_options', 'olive_options', 'read',
+           'checked', 'olive_command', 'meant']
 
 # %% ../nbs/11_verbs.ipynb #574662ee
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ class FinetuneOptions:
     dry_run:bool = opt(False, 'do not train: show recipe, rows, memory and time of the run', command=True)
     lr_find:bool = opt(False, 'do not train: find a learning rate by a range test', command=True)
     resume:'bool|str' = opt(None, 'go on with a run: its name, or nothing for the last unfinished one', command=True)
+    bg:bool = opt(False, 'train in the background: later cells run meanwhile, and the view stays here; stop with %runs stop NAME', command=True)
     var:str = opt(None, 'variable to put the result into', short='o', command=True)
 
 @dataclass
@@ -91,17 +92,25 @@ def recipe_of(values:Values):
 
 def call_finetune(values, runs_dir, tell):
     from slm_magic.train import finetune
-    resume,dry,find = (values.pop(k, None) for k in ('resume', 'dry_run', 'lr_find'))
+    resume,dry,find,bg = (values.pop(k, None) for k in ('resume', 'dry_run', 'lr_find', 'bg'))
     if sum(map(bool, (resume, dry, find))) > 1: raise RecipeError('resume, dry_run and lr_find are three different things to do; keep one.')
-    if resume:
-        return finetune(resume=resume, runs_dir=runs_dir, **values)
+    if bg and (dry or find): raise RecipeError('dry_run and lr_find take seconds and train nothing; leave out bg.')
+    bg = bool(bg) and watched()
+    if resume: return finetune(resume=resume, runs_dir=runs_dir, bg=bg, **values)
     if dry:
         from slm_magic.dry_run import dry_run
         return dry_run(recipe=recipe_of(values), runs_dir=runs_dir, on_progress=tell)
     if find:
         from slm_magic.lr_find import lr_find
         return lr_find(recipe=recipe_of(values), on_progress=tell)
-    return finetune(recipe=recipe_of(values), runs_dir=runs_dir)
+    return finetune(recipe=recipe_of(values), runs_dir=runs_dir, bg=bg)
+
+def watched() -> bool:
+    "Is there a notebook that shows what a thread says after its cell has ended?"
+    from slm_magic.live import place
+    here = place() == 'notebook'
+    if not here: print('--bg: no notebook is watching here, so the run trains in the foreground')
+    return here
 
 def call_optimize(values, runs_dir, tell):
     from slm_magic.optimize import optimize
@@ -239,6 +248,7 @@ def meant(
     given = checked(verb, parse_line(verb.options(), line, namespace))
     command = olive_command(body, namespace)
     var,resume = given.pop('var', None),given.pop('resume', None)
+    if given.pop('bg', None): raise RecipeError("commands of Olive run one after the other; leave out --bg.")
     if resume: raise RecipeError("a resumed run keeps its recipe; leave out the body, or start a new run without --resume.")
     command.values |= given
     return verbs['olive'], dict(command=command, var=var)
