@@ -72,6 +72,7 @@ class Page:
         p.goto(f'http://127.0.0.1:{lab.port}/doc/tree/{name}?token={lab.token}&reset', wait_until='domcontentloaded')
         p.wait_for_function(f'async () => {self.app} && (await {self.app}.restored, true)', timeout=60_000)
         p.wait_for_selector('.jp-Notebook .jp-Cell', timeout=60_000)
+        if not kernel: p.get_by_role('button', name='No Kernel', exact=True).click(timeout=60_000)
         if dark: self.do('apputils:change-theme', theme='JupyterLab Dark')
         if kernel: p.wait_for_function(f"() => {self.kernel}?.connectionStatus === 'connected' && {self.kernel}.status === 'idle'", timeout=60_000)
 
@@ -83,8 +84,10 @@ class Page:
         self.page.wait_for_function(f"() => {self.app}.commands.isEnabled('notebook:run-all-cells')", timeout=20_000)
         self.do('notebook:run-all-cells', wait=False)
 
+    def js(self, code): return self.page.evaluate(code)
     def cell(self, i): return self.page.locator('.jp-Notebook .jp-Cell').nth(i)
     def output(self, i): return self.cell(i).locator('.jp-OutputArea').first
+    def prompt(self, i): return self.cell(i).locator('.jp-InputPrompt').first
     def errors(self): return [o for o in self.said if o.startswith('error')]
 
     def has(self, i, text, seconds=60):
@@ -92,14 +95,13 @@ class Page:
         from playwright.sync_api import expect
         expect(self.output(i)).to_contain_text(text, timeout=seconds*1000)
 
-    def ended(self, i, seconds=60):
-        "Wait until cell `i` has a number"
-        from playwright.sync_api import expect
-        expect(self.cell(i).locator('.jp-InputPrompt').first).to_have_text(re.compile(r'\[\d+\]:'), timeout=seconds*1000)
-
     def save(self):
         self.do('docmanager:save')
         self.page.wait_for_function(f'() => !{self.app}.shell.currentWidget.context.model.dirty', timeout=20_000)
         return json.loads(self.path.read_text())
+
+    def shutdown(self):
+        "End the kernel"
+        self.page.evaluate(f'async () => {{ await {self.app}.shell.currentWidget.sessionContext.shutdown() }}')
 
     def close(self): self.context.close()
