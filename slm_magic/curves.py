@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LOSS', 'colours', 'smooth', 'thin', 'points', 'measured', 'best_row', 'best_words', 'curve_lines', 'ticks',
-           'curve_svg', 'curve_figure']
+           'axis_end', 'value_range', 'curve_svg', 'curve_figure']
 
 # %% ../nbs/04_curves.ipynb #111de7b8
 import math
@@ -85,45 +85,80 @@ def ticks(
     step = next(size*k for k in (1, 2, 5, 10) if span/(size*k) <= about)
     return [round(i*step, 10) for i in range(math.ceil(low/step), math.floor(high/step)+1)]
 
-# %% ../nbs/04_curves.ipynb #54f18105
-colours = dict(loss='#9bbcd8', smoothed='#1f77b4', eval_loss='#d9690f', learning_rate='#8a8a8a')
+# %% ../nbs/04_curves.ipynb #07b90575
+def axis_end(
+    step:int,      # newest step
+    max_steps:int, # planned steps
+) -> float:        # last step on the axis
+    "`max_steps`, or that halved as often as the curve leaves room."
+    end = max(max_steps, step, 1)
+    while end/2 >= max(1.1*step, 10): end /= 2
+    return end
 
+def value_range(
+    values:list[float], # everything to draw
+) -> tuple[float, float]:
+    "Lowest and highest value to show; the highest of all unless that would hide the rest."
+    xs = sorted(values) or [0., 1.]
+    low,usual,top = xs[0],xs[math.ceil(.98*(len(xs)-1))],xs[-1]
+    most = low + 1.5*(usual-low)
+    return low, max(o for o in xs if o <= most) if top-low > 3*(usual-low) > 0 else top
+
+# %% ../nbs/04_curves.ipynb #c999b66c
+colours = dict(loss='#9bbcd8', smoothed='#2a86d1', eval_loss='#d9690f', learning_rate='#8a8a8a')
+_text = 'font-size="11" font-family="system-ui,sans-serif" fill="#808080"'
+
+def _polyline(points, colour, stroke, more='', digits=1):
+    "A line through `points` [px]; a dot where there is only one."
+    if len(points) == 1: return f'<circle cx="{points[0][0]:.0f}" cy="{points[0][1]:.1f}" r="{1+stroke}" fill="{colour}"/>'
+    d = ' '.join(f'{x:.0f},{y:.{digits}f}' for x,y in points)
+    return f'<polyline points="{d}" fill="none" stroke="{colour}" stroke-width="{stroke}" stroke-linejoin="round"{more}/>' if points else ''
+
+def _legend(items, right, y):
+    "Names with a piece of their line, set flush right; about 6 pixels a letter."
+    res,x = [],right
+    for name,colour,more in reversed(items):
+        x -= 6*len(name)
+        res.append(f'<path d="M{x-20} {y-4}h14" stroke="{colour}" stroke-width="2.5"{more}/><text x="{x}" y="{y}" {_text}>{escape(name)}</text>')
+        x -= 36
+    return ''.join(res)
+
+# %% ../nbs/04_curves.ipynb #ef668c0d
 def curve_svg(
     rows:list[dict],     # lines of `metrics.jsonl`
-    max_steps:int=None,  # end of the axis; default: the last step there is
-    width:int=640,       # of the drawing [px]
-    height:int=240,      # of the drawing [px]
+    max_steps:int=None,  # planned steps; default: as many as there are
+    width:int=760,       # of the drawing [px]
+    height:int=280,      # of the drawing [px]
     title:str='loss curves', # for screen readers
     by:tuple[str, bool]=LOSS,# from `best_by`
     at:int=None,         # a step to mark
 ) -> str:
     "The curves as SVG text."
     lines = curve_lines(rows, by)
-    ys = [y for key in ('smoothed', 'loss', 'eval_loss') for _,y in lines[key]] or [0, 1]
-    steps = [x for key in ('loss', 'eval_loss') for x,_ in lines[key]]
-    right = max(max_steps or 0, *steps, 1)
-    low,high = min(ys),max(ys)
+    ys = [y for key in ('loss', 'eval_loss') for _,y in lines[key]]
+    right = axis_end(max((x for key in ('loss', 'eval_loss') for x,_ in lines[key]), default=0), max_steps or 0)
+    low,high = value_range(ys)
+    over = [y for y in ys if y > high]
     low,high = low-.05*(high-low or 1),high+.05*(high-low or 1)
-    left,top,w,h = 46,8,width-58,height-34
+    left,top,w,h = 52,30,width-72,height-72
     def px(x): return left + w*x/right
-    def py(y): return top + h*(high-y)/(high-low)
-    def path(points, colour, stroke, more=''):
-        d = ' '.join(f'{x:.1f},{y:.1f}' for x,y in points)
-        return f'<polyline points="{d}" fill="none" stroke="{colour}" stroke-width="{stroke}" stroke-linejoin="round"{more}/>' if points else ''
-    text = 'font-size="11" font-family="sans-serif" fill="#888"'
-    grid = [f'<path d="M{left} {py(y):.1f}H{left+w}" stroke="#8884"/><text x="{left-6}" y="{py(y)+4:.1f}" text-anchor="end" {text}>{y:g}</text>' for y in ticks(low, high)]
-    grid += [f'<text x="{px(x):.1f}" y="{top+h+16}" text-anchor="middle" {text}>{x:g}</text>' for x in ticks(0, right, 8) if x == round(x)]
+    def py(y): return top + h*(high-min(y, high))/(high-low)
+    def path(points, *more): return _polyline([(px(x), py(y)) for x,y in points], *more)
+    grid = [f'<path d="M{left} {py(y):.1f}h{w}" stroke="#8883"/><text x="{left-8}" y="{py(y)+4:.1f}" text-anchor="end" {_text}>{y:g}</text>' for y in ticks(low, high)]
+    grid += [f'<path d="M{px(x):.1f} {top+h}v4" stroke="#8888"/><text x="{px(x):.1f}" y="{top+h+18}" text-anchor="middle" {_text}>{x:,.0f}</text>' for x in ticks(0, right, 8) if x == round(x)]
+    grid += [f'<path d="M{left} {top+h}h{w}" stroke="#8888"/><text x="{left+w/2}" y="{height-6}" text-anchor="middle" {_text}>step</text><text x="{left-8}" y="14" text-anchor="end" {_text}>loss</text>']
     rates = lines['learning_rate']
     most = max((y for _,y in rates), default=0) or 1
-    parts = [path([(px(x), top+h*(1-y/most*.98)) for x,y in thin(rates, 100)], colours['learning_rate'], 1, ' stroke-dasharray="2 4"')]
-    for key,stroke in ('loss', 1), ('smoothed', 2), ('eval_loss', 2): parts.append(path([(px(x), py(y)) for x,y in thin(lines[key])], colours[key], stroke))
-    parts += [f'<circle cx="{px(x):.1f}" cy="{py(y):.1f}" r="2.5" fill="{colours["eval_loss"]}"/>' for x,y in thin(lines['eval_loss'], 60)]
-    if (best := lines['best']) and best[1] is not None: parts.append(f'<circle cx="{px(best[0]):.1f}" cy="{py(best[1]):.1f}" r="6" fill="none" stroke="{colours["eval_loss"]}" stroke-width="2"><title>{escape(best[2])}</title></circle>')
+    parts = [_polyline([(px(x), top+h*(1-y/most*.98)) for x,y in thin(rates, 40)], colours['learning_rate'], 1, ' stroke-dasharray="2 4"')]
+    parts += [path(thin(lines['loss'], 200), colours['smoothed'], 1, ' stroke-opacity=".4"', 0), path(thin(lines['smoothed'], 100), colours['smoothed'], 2), path(thin(lines['eval_loss'], 100), colours['eval_loss'], 2)]
+    parts += [f'<circle cx="{px(x):.1f}" cy="{py(y):.1f}" r="3" fill="{colours["eval_loss"]}"/>' for x,y in thin(lines['eval_loss'], 40)]
+    if (best := lines['best']) and best[1] is not None: parts.append(f'<circle cx="{px(best[0]):.1f}" cy="{py(best[1]):.1f}" r="7" fill="none" stroke="{colours["eval_loss"]}" stroke-width="2"><title>{escape(best[2])}</title></circle>')
     if at is not None: parts.insert(0, f'<path d="M{px(at):.1f} {top}V{top+h}" stroke="#8888" stroke-width="3"><title>step {at:g}</title></path>')
-    names = dict(smoothed='train loss', eval_loss='eval loss', learning_rate='learning rate')
-    legend = [f'<text x="{left+w-8}" y="{top+14+15*i}" text-anchor="end" font-size="11" font-family="sans-serif" fill="{colours[k]}">{v}</text>' for i,(k,v) in enumerate((k,v) for k,v in names.items() if lines[k])]
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{escape(title)}">'
-            f'<title>{escape(title)}</title>{"".join(grid + parts + legend)}</svg>')
+    names = dict(loss=('train loss', ' stroke-opacity=".4"'), smoothed=('train loss, smoothed', ''), eval_loss=('eval loss', ''), learning_rate=(f'learning rate, up to {most:.2g}', ' stroke-dasharray="2 3"'))
+    legend = _legend([(name, colours['smoothed' if k == 'loss' else k], more) for k,(name,more) in names.items() if lines[k]], left+w, 14)
+    if over: legend += f'<text x="{left+w}" y="{height-6}" text-anchor="end" {_text}>{len(over):,} of {len(ys):,} values are higher and cut off: up to {max(over):.3g}</text>'
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" style="max-width:100%;height:auto" role="img" aria-label="{escape(title)}">'
+            f'<title>{escape(title)}</title>{"".join(grid + parts)}{legend}</svg>')
 
 # %% ../nbs/04_curves.ipynb #71d47f39
 def curve_figure(

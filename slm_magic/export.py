@@ -117,7 +117,9 @@ def passes(
     return p['prefill'] <= LOGITS_MAX and p['decode'] <= LOGITS_MAX and p['kl'] <= KL_MAX
 
 # %% ../nbs/07_export.ipynb #153169c5
-_builder = '''import sys, onnxruntime_genai.models
+_builder = '''import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN) # an interrupt of the notebook goes to all its processes; what it means here, the notebook's own decides
+import onnxruntime_genai.models
 from onnxruntime_genai.models.builder import create_model, parse_extra_options
 source, out, cache = sys.argv[1:]
 options = parse_extra_options(None, source, out, "fp32", "cpu", cache, ["hf_token=false"])

@@ -7,8 +7,10 @@ __all__ = ['place', 'Pace', 'harmless', 'LiveView', 'draw', 'end', 'show']
 
 # %% ../nbs/05_live.ipynb #78f68bae
 import sys, time, warnings
+from html import escape
 from .frames import Moment, live_html, step_words, still, text_line, what
 from .run import Listener
+from .stop import StopButton
 
 # %% ../nbs/05_live.ipynb #da84e442
 def place(
@@ -49,6 +51,7 @@ def harmless(method):
         try: method(self, *args)
         except Exception as e:
             self.broken = True
+            if self.button: self.button.close()
             warnings.warn(f'the live view stopped ({type(e).__name__}: {e}); the run goes on')
     return call
 
@@ -57,20 +60,22 @@ class LiveView(Listener):
     def __init__(self, where:str=None, # from `place`; default: here
                  pace:Pace=None):      # how often
         self.where,self.pace = where or place(),pace or Pace()
-        self.moment,self.handle,self.broken = Moment(),None,False
+        self.moment,self.handle,self.button,self.broken = Moment(),None,None,False
 
     @harmless
     def on_open(self, run):
         self.moment = Moment(run.id, hint='loading the model …')
-        if self.where == 'notebook': self.draw(force=True)
+        if self.where != 'notebook': return
+        how = 'interrupt the kernel (■)' if run.ended is None else escape(f'%runs stop {run.id}')
+        self.button = StopButton(run, f'Stop: {how}; what was learned is kept')
+        self.moment.stop = self.button.html
+        self.draw(force=True)
 
     @harmless
     def on_start(self, run, info):
         rows = list(run.rows)
         step = max((o['step'] for o in rows), default=0)
-        how = 'interrupt the kernel (■)' if run.ended is None else f'%runs stop {run.id}'
-        hint = f'Stop: {how}; what was learned is kept' if self.where == 'notebook' else ''
-        self.moment = Moment(run.id, info, rows, step=step, first_step=step, hint=hint, best_by=run.best_by)
+        self.moment = Moment(run.id, info, rows, step=step, first_step=step, stop=self.moment.stop, best_by=run.best_by)
         self.logged = max(1, info['max_steps']//max(1, run.recipe.logging_steps or 1))
         self.pace.budget = self.pace.budget*max(1, self.logged/1000)
         if self.where == 'terminal': print(what(self.moment), step_words(self.moment), sep='\n')
@@ -79,7 +84,9 @@ class LiveView(Listener):
     @harmless
     def on_step(self, run, step):
         self.moment.step = step
-        if run.stop_requested: self.moment.status = 'stopping'
+        if run.stop_requested:
+            self.moment.status = 'stopping'
+            if self.button: self.button.heard()
         self.draw(force=run.stop_requested)
 
     @harmless
@@ -99,7 +106,7 @@ class LiveView(Listener):
     @harmless
     def on_end(self, run):
         m = self.moment
-        m.run_id,m.status,m.error,m.rows,m.ended,m.hint = run.id,run.status,run.state.get('error'),run.rows,time.time(),''
+        m.run_id,m.status,m.error,m.rows,m.ended,m.stop = run.id,run.status,run.state.get('error'),run.rows,time.time(),''
         m.hint = dict(stopped=f'%finetune --resume {run.id} goes on', failed=f'%finetune --resume {run.id} tries again', done='.scrub() moves through its steps' if m.samples else '').get(m.status, '')
         m.findings,m.samples = run.diagnosis,run.samples or m.samples
         self.end(run)
@@ -120,6 +127,7 @@ def draw(self:LiveView, force:bool=False):
 
 def end(self:LiveView, run):
     "Leave the still."
+    if self.button: self.button.close()
     if self.where == 'terminal': print('\r' + text_line(self.moment).ljust(118), *self.moment.findings, sep='\n')
     elif self.where != 'none':
         self.show(still(self.moment))

@@ -7,7 +7,8 @@ __all__ = ['SlmMagic', 'Progress', 'call', 'complete', 'values_of', 'live_view',
            'unload_ipython_extension', 'run_names', 'make_magic']
 
 # %% ../nbs/13_magics.ipynb #3b7864ed
-import re, sys
+import re, sys, time
+from html import escape
 from IPython.core.error import UsageError
 from IPython.core.magic import no_var_expand
 from traitlets import Unicode
@@ -24,24 +25,34 @@ class SlmMagic(Configurable):
 # %% ../nbs/13_magics.ipynb #3088b534
 class Progress:
     "One line that says what is being done."
-    def __init__(self, where:str): self.where,self.handle = where,None # `where`: from `live.place`
+    def __init__(self, where:str): self.where,self.handle,self.button,self.what,self.started = where,None,None,'',time.time() # `where`: from `live.place`
 
     def __call__(self, what:str, share:float):
         "Show that `what` is being done, and that `share` of the whole is over."
+        self.what = what
         text = f'{what} … {share:.0%}' if share else f'{what} …'
         if self.where == 'terminal': print('\r' + text.ljust(60), end='', flush=True)
         if self.where == 'notebook': self.show(text)
 
+    def offer(self, wish):
+        "Show a button that makes `wish`."
+        from slm_magic.stop import StopButton
+        if self.where == 'notebook': self.button = StopButton(wish, 'Stop: interrupt the kernel (■); the best so far is kept')
+
     def show(self, text):
         from IPython.display import display
-        data = {'text/plain': text}
+        data = {'text/plain': text, 'text/html': f'<span style="margin-right:1em">{escape(text)}</span>{self.button.html if self.button else ""}'}
         if self.handle is None: self.handle = display(data, raw=True, display_id=True)
         else: self.handle.update(data, raw=True)
 
     def close(self):
-        "Remove the line."
+        "Leave how long it took, and what came last."
         if self.where == 'terminal': print('\r' + ' '*60 + '\r', end='', flush=True)
-        if self.handle is not None: self.show('')
+        if self.button: self.button.close()
+        if self.handle is None: return
+        from slm_magic.frames import clock
+        self.button = None
+        self.show(f'{self.what} · {clock(time.time()-self.started)}')
 
 # %% ../nbs/13_magics.ipynb #287b66ad
 def call(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'MAX_KL', 'MAX_PERPLEXITY', 'check_wish', 'schemes', 'measure', 'verdict', 'worst', 'choose',
-           'first_proven', 'complete', 'made_from', 'note_bundle', 'prove_stages', 'asked', 'optimize']
+           'first_proven', 'complete', 'made_from', 'note_bundle', 'prove_stages', 'asked', 'optimize', 'fastest']
 
 # %% ../nbs/08_optimize.ipynb #ae50cd06
 import json, math, shutil, tempfile, time
@@ -22,6 +22,7 @@ from .prove import beginnings, distance, fitting, greedy_agreement, onnx_logits,
 from .quantize import Scheme, quantize
 from .run import Run
 from .share import Shared
+from .stop import Wish, stoppable
 from .subject import Subject, find_subject
 from .template import stop_ids
 
@@ -189,7 +190,7 @@ def optimize(
     on_progress=None,          # called with (what is being done, share done) several times
     runs_dir='runs',           # folder of all runs
 ) -> Bundle:
-    "Export, quantize, measure and prove; a `RecipeError` and no folder when that fails."
+    "Export, quantize, measure and prove; a `RecipeError` and no folder when that fails. An interrupt ends the search, and the best so far is proven."
     limits = asked(precision, device, max_kl=MAX_KL if max_kl is None else max_kl, max_size=max_size, min_tokens_per_s=min_tokens_per_s)
     if adapters is not None and adapter_path is not None: raise RecipeError('adapters share a base and adapter_path is merged into it; give one of them.')
     adapters = [] if adapters is None else find_adapters(adapters, runs_dir)
@@ -198,7 +199,19 @@ def optimize(
         if reason := why_merge(o.config): raise RecipeError(cannot_share(o.name, reason))
     subject = find_subject(run_or_path, adapter_path, adapters, runs_dir)
     path = check_output(output_path or subject.home)
-    tell,started = on_progress or (lambda what,share: None),time.time()
+    with stoppable(on_progress) as wish: return fastest(subject, path, precision, limits, adapters, on_progress or (lambda what,share: None), wish)
+
+def fastest(
+    subject:Subject, # to be optimized
+    path:Path,       # of the bundle
+    precision:str,   # see `PRECISIONS`
+    limits:dict,     # from `asked`
+    adapters:list,   # `Adapter`s that will share it
+    tell,            # as `on_progress`
+    wish:Wish,       # to end the search early
+) -> Bundle:
+    "The search behind `optimize`."
+    started = time.time()
     for o in ['loading', *subject.notes]: tell(o, 0.)
     subject.open()
     rows,labels,origin = subject.rows()
@@ -213,18 +226,18 @@ def optimize(
     with tempfile.TemporaryDirectory() as work:
         work = Path(work)
         export = subject.export(work/'fp32', rows[:4], prepare)
-        folders = {'fp32': export.path} if precision in ('auto', 'fp32') else {}
-        wanted = schemes(precision)
-        found = subject.hessians(pick(chosen)[0]) if any(s.method == 'gptq' for s in wanted) else None
-        wanted = [s for s in wanted if found or s.method != 'gptq']
-        for i,scheme in enumerate(wanted):
-            tell(f'quantizing {scheme.name}', .4 + .3*i/len(wanted))
-            quantize(export.path, work/scheme.name, scheme, found)
-            folders[scheme.name] = work/scheme.name
+        wanted = {s.name: s for s in schemes(precision)} | ({'fp32': None} if precision in ('auto', 'fp32') else {})
+        found = subject.hessians(pick(chosen)[0]) if any(s and s.method == 'gptq' for s in wanted.values()) and not wish.stop_requested else None
+        wanted = {k: s for k,s in wanted.items() if found or not (s and s.method == 'gptq')}
         with Shared(adapters, subject.model if adapters else None) as shared:
-            candidates = []
-            for i,(name,folder) in enumerate(folders.items()):
-                tell(f'measuring {name}', .7 + .15*i/len(folders))
+            folders,candidates = {},[]
+            for i,(name,scheme) in enumerate(wanted.items()):
+                if wish.stop_requested and candidates and (scheme or any(o['verdict'] == 'fits' for o in candidates)): continue # of what is left only fp32 is sure to fit
+                folders[name] = folder = work/name if scheme else export.path
+                if scheme:
+                    tell(f'quantizing {name}', .4 + .45*i/len(wanted))
+                    quantize(export.path, folder, scheme, found)
+                tell(f'measuring {name}', .4 + .45*(i+.5)/len(wanted))
                 candidates.append(measure(folder, name, exact['choose'], *pick(chosen), limits))
                 if candidates[-1]['verdict'] == 'fits': candidates[-1] |= worst(shared.distances(shared.add(folder, work/f'{name}-open'), max_kl=limits['max_kl']), candidates[-1], limits)
             def kept(o): return work/f"{o['candidate']}-open" if adapters else folders[o['candidate']]
@@ -235,6 +248,7 @@ def optimize(
                 if (failed := verdict(far[o['candidate']], strict)) != 'fits': return failed
                 proofs[:] = shared.proofs(kept(o))
                 return next((f"{p['adapter']}: {failed}" for p in proofs if (failed := verdict(p, strict)) != 'fits'), '')
+            if wish.stop_requested: subject.notes.append(f'the search was stopped when {len(candidates)} of {len(wanted)} candidates were measured')
             best = first_proven(candidates, prove)
         stations = {'ONNX fp32': export.path, best['candidate']: folders[best['candidate']]}
         if best['candidate'] == 'fp32': stations.popitem()

@@ -23,7 +23,8 @@ from .pictures import png_of
 from .plan import Plan, check_reports, make_plan
 from .recipe import Recipe, recipe_options
 from .process import this_process
-from .run import Listener, PrintListener, Run, create_run, interrupt_guard, read_lines, record, set_status, write_lines
+from .run import Listener, PrintListener, Run, create_run, read_lines, record, set_status, write_lines
+from .stop import interrupt_guard
 from .template import stop_ids
 from .snapshots import snapshot_callback
 from .steps import make_callback, sample_answers

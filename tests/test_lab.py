@@ -1,0 +1,99 @@
+"""In a real JupyterLab in a real browser: the live view moves, Stop keeps the run, and what is saved can be read without a kernel.
+
+SCREENSHOTS=folder pytest tests/test_lab.py  also writes pictures of the view, in the light and the dark theme."""
+import json, os, re
+from pathlib import Path
+import pytest
+from playwright.sync_api import expect
+from lab import Lab, Page
+
+shots = os.environ.get('SCREENSHOTS')
+long = '%load_ext slm_magic\n%finetune --max_steps 4000 --logging_steps 1 --eval_steps 8 -n {} -o ft;'
+after = 'print("next:", ft.status, ft.state["step"] < 4000, (ft.path/"adapter"/"adapter_model.safetensors").exists())'
+
+@pytest.fixture(scope='module')
+def lab(tmp_path_factory):
+    with Lab(tmp_path_factory.mktemp('lab')) as lab: yield lab
+
+@pytest.fixture
+def opened(lab, browser):
+    "Opens notebooks, and closes them"
+    pages = []
+    def open(name, **kw):
+        pages.append(Page(lab, browser, name, **kw))
+        return pages[-1]
+    yield open
+    for o in pages: o.close()
+
+def shot(page, name, i=0):
+    "A picture of cell `i`, if there is a folder for it"
+    if shots: page.cell(i).screenshot(path=str(Path(shots)/f'{name}.png'))
+
+def moving(page, steps=5):
+    "Wait until the view has counted on while its cell is busy"
+    counter = page.output(0).get_by_text(re.compile(r'step \d+/4,000'))
+    def step(): return int(re.search(r'step (\d+)/', counter.inner_text())[1])
+    expect(counter).to_be_visible(timeout=120_000)
+    first,seen = step(),set()
+    while step() < first + steps:
+        seen.add(step())
+        page.page.wait_for_timeout(100)
+    assert len(seen) > 1 and page.prompt(0).inner_text() == '[*]:'
+
+def check_saved(nb):
+    "The picture is in the file; nothing of the button, and nothing empty"
+    assert 'widget' not in json.dumps(nb)
+    shown = [o for c in nb['cells'] for o in c['outputs'] if o['output_type'] != 'stream']
+    assert shown and all(o['data'] and all(o['data'].values()) for o in shown)
+    data = shown[0]['data']
+    assert 'data:image/svg+xml;base64,' in ''.join(data['text/html']) and 'stopped' in ''.join(data['text/plain']) and data['image/png']
+
+def test_stop_by_the_server(lab, opened):
+    "The view moves while the cell runs; where messages to the kernel wait in line, the button's interrupt stops the run; the next cell runs; the picture is still there for a reader without a kernel"
+    lab.write('button.ipynb', long.format('by_button'), after)
+    page = opened('button.ipynb')
+    page.js(f"({page.kernel.replace('?', '')}).commsOverSubshells = 'disabled'") # as with an ipykernel that has one thread for all messages
+    page.run_all()
+    moving(page)
+    shot(page, 'running-light')
+    button = page.output(0).get_by_role('button', name='Stop')
+    button.click()
+    expect(page.output(0).get_by_role('button', name='Stopping')).to_be_disabled()
+    page.has(1, 'next: stopped True True')
+    assert len([o for o in page.sent if o.startswith('POST') and o.endswith('/interrupt')]) == 1
+    expect(page.output(0).get_by_role('button')).to_have_count(0)
+    shot(page, 'stopped-light')
+    saved = page.save()
+    check_saved(saved)
+    page.shutdown()
+    assert page.errors() == []
+
+    saved['metadata']['kernelspec'] = dict(name='nowhere', display_name='Nowhere', language='python') # another file than the one trusted, too
+    (lab.root/'read.ipynb').write_text(json.dumps(saved))
+    reader = opened('read.ipynb', kernel=False, dark=True)
+    picture = reader.output(0).locator('img[alt^="loss curves"]')
+    expect(picture).to_be_visible()
+    assert picture.evaluate('o => o.complete && o.naturalWidth') > 500 and reader.js(f'{reader.kernel} ?? null') is None
+    for text in 'stopped', 'by_button', '--resume by_button', 'expected', 'train loss': expect(reader.output(0)).to_contain_text(text)
+    shot(reader, 'reopened-dark')
+    assert reader.errors() == []
+
+def test_stop_by_the_notebook(lab, opened):
+    "■ in the toolbar stops the run; a message alone stops a search, whose best candidate so far is proven"
+    lab.write('toolbar.ipynb', long.format('by_toolbar'), after, '%optimize $ft -o onnx;', 'print(onnx.report["notes"], onnx.report["proof"]["kl"] < .01, len(onnx.report["candidates"]))')
+    page = opened('toolbar.ipynb', dark=True)
+    page.run_all()
+    moving(page)
+    shot(page, 'running-dark')
+    page.page.locator('[data-command="notebook:interrupt-kernel"]').first.click()
+    page.has(1, 'next: stopped True True')
+    shot(page, 'stopped-dark')
+    page.context.route('**/interrupt', lambda route: route.abort())
+    page.has(2, 'exporting to ONNX')
+    shot(page, 'optimize-dark', 2)
+    page.output(2).get_by_role('button', name='Stop').click()
+    page.has(3, 'the search was stopped when')
+    page.has(3, 'True 1')
+    check_saved(page.save())
+    assert [o for o in page.errors() if 'interrupt' not in o and 'ERR_FAILED' not in o] == []
+    page.shutdown()
