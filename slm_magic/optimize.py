@@ -20,7 +20,7 @@ from .options import RecipeError, atomic_dir, atomic_write
 from .peft_adapters import check_merge, find_adapters, prompt_template
 from .prove import beginnings, distance, fitting, greedy_agreement, onnx_logits, open_genai, speed
 from .quantize import Scheme, quantize
-from .run import Run
+from .run import Run, read_lines
 from .share import Shared
 from .stop import Wish, stoppable
 from .subject import Subject, find_subject

@@ -10,7 +10,7 @@ __all__ = ['run_plan', 'learn', 'failure_message', 'finish', 'save_result', 'sto
 import json, shutil, time
 from dataclasses import replace
 from pathlib import Path
-from .background import in_background, trains
+from .background import in_background, only_one, trains
 from .card import run_card
 from .dry_run import dry_run as rehearse
 from .loop import checkpoints, fast_step, keep_best, make_trainer, put_back, sync
@@ -202,6 +202,7 @@ def resume_run(
     bg:bool=False,   # in a thread?
 ) -> Run:
     "Go on with `run` from its last checkpoint, or from the start when there is none."
+    only_one()
     if run.status == 'done': raise RecipeError(f'the run {run.id} is finished; start a new one, or give it more steps under another name.')
     if run.status == 'running': raise RecipeError(f"the run {run.id} is still going (process {run.state['pid']} on {run.state.get('host', 'this machine')}); %runs stop {run.id} ends it, and then it can be resumed.")
     if run.recipe.upstream.get('save_only_model'): raise RecipeError(f'the checkpoints of {run.id} hold the model only (save_only_model), so it cannot be resumed exactly; start a new run.')

@@ -72,7 +72,7 @@ class Page:
         p.goto(f'http://127.0.0.1:{lab.port}/doc/tree/{name}?token={lab.token}&reset', wait_until='domcontentloaded')
         p.wait_for_function(f'async () => {self.app} && (await {self.app}.restored, true)', timeout=60_000)
         p.wait_for_selector('.jp-Notebook .jp-Cell', timeout=60_000)
-        if not kernel: p.get_by_role('button', name='No Kernel', exact=True).click(timeout=60_000)
+        if not kernel: p.locator('.jp-Dialog').get_by_role('button', name='No Kernel', exact=True).click(timeout=60_000) # the toolbar has one of this name, too
         if dark: self.do('apputils:change-theme', theme='JupyterLab Dark')
         if kernel: p.wait_for_function(f"() => {self.kernel}?.connectionStatus === 'connected' && {self.kernel}.status === 'idle'", timeout=60_000)
 
