@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['NOT_HERE', 'FORMS', 'name_of', 'Form', 'notebook', 'FinetuneForm', 'OptimizeForm']
 
-# %% ../nbs/12_forms.ipynb #14065406
+# %% ../nbs/12_forms.ipynb #ab00c427
 import re
 from pathlib import Path
+from threading import RLock
 from .cells import write_cell
 from .dry_run import draw_plan
 from .fields import Field
@@ -19,7 +20,7 @@ from .recipe import Inline, Recipe, method_options, training_options
 from .runs import Cell
 from .verbs import FinetuneOptions, OptimizeOptions, check_subject, check_wishes, is_run, meant, read, recipe_of, verbs
 
-# %% ../nbs/12_forms.ipynb #38e9776c
+# %% ../nbs/12_forms.ipynb #81769d83
 NOT_HERE = 'form', 'resume' # a resumed run keeps its recipe
 
 def name_of(
@@ -47,7 +48,7 @@ class Form:
         given = read(self.verb, line, body, {k: f'${k}' for k in self.namespace})
         given = dict(given) | {find(self.verb.options(), k).name: name_of(v, self.namespace) for k,v in values.items()}
         if given.get('resume'): raise RecipeError('a resumed run keeps its recipe, so there is nothing to fill in; leave out --form.')
-        self.fields,self.errors,self.page = {},{},None
+        self.fields,self.errors,self.page,self.lock = {},{},None,RLock() # messages of a page may come in several threads
         for k in [k for k in self.own() if k not in NOT_HERE] + [k for k in given if k not in {**self.own(), 'form': 0}]: self.add(k, given.get(k))
         self.refresh()
 
@@ -60,8 +61,11 @@ class Form:
         o = find(self.verb.options(), key)
         if o.name not in self.fields:
             self.fields[o.name] = field = Field(o, value, self.names(o))
-            field.widget.observe(lambda change: self.refresh(), 'value')
+            field.widget.observe(self.changed, 'value')
         return self.fields[o.name]
+
+    def changed(self, change):
+        with self.lock: self.refresh()
 
     def names(self, o:Option) -> list[str]:
         "What to suggest for an object."
