@@ -61,7 +61,7 @@ class Mounted:
         "Draw the still picture anew."
         self.handle.update(self.bundle(), raw=True)
 
-# %% ../nbs/12_in_page.ipynb #8022c150
+# %% ../nbs/12_in_page.ipynb #b8261262
 _box = """
 const until = async (test, tries = 40) => {
   for (let i = 0; i < tries; i++) {
@@ -75,9 +75,10 @@ const paste = (into, text) => {
   data.setData('text/plain', text);
   into.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true, cancelable: true}));
 };
+const press = o => ['mousedown', 'mouseup', 'click'].forEach(kind => o.dispatchEvent(new MouseEvent(kind, {bubbles: true, cancelable: true, view: window}))); // the toolbar listens to the first
 const render = ({model, el}) => {
   const make = (tag, more, ...inside) => { const o = Object.assign(document.createElement(tag), more); o.append(...inside); return o; };
-  const code = make('pre', {tabIndex: 0});
+  const code = make('div', {tabIndex: 0, className: 'slm-code'});
   code.setAttribute('role', 'region');
   code.setAttribute('aria-label', 'the cell');
   const said = make('span', {});
@@ -94,7 +95,7 @@ const render = ({model, el}) => {
   const insert = async run => {
     const cell = el.closest('.jp-Cell'), text = model.get('cell'), after = cell?.nextElementSibling;
     if (!cell?.classList.contains('jp-mod-active') || !command('insert-cell-below')) return copy();
-    command('insert-cell-below').click();
+    press(command('insert-cell-below'));
     const next = await until(() => cell.nextElementSibling !== after && cell.nextElementSibling);
     const editor = next && await until(() => next.querySelector('.cm-content'));
     if (!editor || editor.textContent) return copy();
@@ -103,7 +104,7 @@ const render = ({model, el}) => {
     if (!await until(() => lines() === text)) return copy('not inserted: ');
     if (!run) { said.textContent = 'inserted below'; return; }
     if (!next.classList.contains('jp-mod-active') || !command('run-cell-and-select-next')) { said.textContent = 'inserted below; run it there'; return; }
-    command('run-cell-and-select-next').click();
+    press(command('run-cell-and-select-next'));
     said.textContent = 'inserted below, and running there';
   };
   const here = [button(model.get('run'), 'insert the cell below and run it there', () => insert(true)), button('Insert below', 'insert the cell below', () => insert(false))];
@@ -128,7 +129,7 @@ const render = ({model, el}) => {
 export default {render};
 """
 _css = """
-.slm-cell pre { margin: 4px 0 8px; padding: 8px 12px; border: 1px solid var(--jp-border-color1, #8886); border-radius: 4px; background: var(--jp-cell-editor-background, transparent); color: inherit; font-family: var(--jp-code-font-family, monospace); font-size: 13px; line-height: 1.4; white-space: pre-wrap; overflow-wrap: anywhere; user-select: text; }
+.slm-cell .slm-code { margin: 4px 0 8px; padding: 8px 12px; border: 1px solid var(--jp-border-color1, #8886); border-radius: 4px; background: var(--jp-cell-editor-background, transparent); color: inherit; font-family: var(--jp-code-font-family, monospace); font-size: 13px; line-height: 1.4; white-space: pre-wrap; overflow-wrap: anywhere; user-select: text; }
 .slm-cell .slm-buttons { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; }
 .slm-cell button { width: auto; margin: 0; }
 .slm-cell [hidden] { display: none; }
