@@ -61,7 +61,7 @@ class Mounted:
         "Draw the still picture anew."
         self.handle.update(self.bundle(), raw=True)
 
-# %% ../nbs/12_in_page.ipynb #b8261262
+# %% ../nbs/12_in_page.ipynb #d2e31b94
 _box = """
 const until = async (test, tries = 40) => {
   for (let i = 0; i < tries; i++) {
@@ -130,6 +130,7 @@ export default {render};
 """
 _css = """
 .slm-cell .slm-code { margin: 4px 0 8px; padding: 8px 12px; border: 1px solid var(--jp-border-color1, #8886); border-radius: 4px; background: var(--jp-cell-editor-background, transparent); color: inherit; font-family: var(--jp-code-font-family, monospace); font-size: 13px; line-height: 1.4; white-space: pre-wrap; overflow-wrap: anywhere; user-select: text; }
+.slm-cell { font-size: var(--jp-widgets-font-size, 13px); }
 .slm-cell .slm-buttons { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; }
 .slm-cell button { width: auto; margin: 0; }
 .slm-cell [hidden] { display: none; }
