@@ -35,12 +35,12 @@ def preview(
     part = f' Of the first {n}:' if len(rows) > n else ''
     return f'<p>{escape(" · ".join(facts))}.{part}</p>{draw_examples(data.train, 3)}'
 
-# %% ../nbs/12_form_page.ipynb #626a3dbc
+# %% ../nbs/12_form_page.ipynb #26cfc7bd
 def still_html(
     form, # any
 ) -> str:
     "The form as a picture."
-    def row(k, f): return f'<code>{escape(k)}</code>', escape(shown(f.widget.value)[:200]) or f'<span style="opacity:.6">{escape(shown(f.option.default))}</span>', f'<span style="color:#c0392b">{escape(form.errors[k])}</span>' if k in form.errors else escape(f.option.help)
+    def row(k, f): return f'<code>{escape(k)}</code>', escape(shown(f.text)[:200]) or f'<span style="opacity:.6">{escape(shown(f.default))}</span>', f'<span style="color:#c0392b">{escape(form.errors[k])}</span>' if k in form.errors else escape(f.option.help)
     given = {k: f for k,f in form.fields.items() if k in form.values or k in form.errors}
     rest = {k: f for k,f in form.fields.items() if k not in given}
     wrong = '' if not form.errors.get('') else f'<p style="color:#c0392b">{escape(form.errors[""])}</p>'

@@ -20,7 +20,7 @@ from .recipe import Inline, Recipe, method_options, training_options
 from .runs import Cell
 from .verbs import FinetuneOptions, OptimizeOptions, check_subject, check_wishes, is_run, meant, read, recipe_of, verbs
 
-# %% ../nbs/12_forms.ipynb #81769d83
+# %% ../nbs/12_forms.ipynb #ab5969f7
 NOT_HERE = 'form', 'resume' # a resumed run keeps its recipe
 
 def name_of(
@@ -59,12 +59,10 @@ class Form:
     def add(self, key:str, value=None) -> Field: # `key`: any name of the schema
         "A field for a further option."
         o = find(self.verb.options(), key)
-        if o.name not in self.fields:
-            self.fields[o.name] = field = Field(o, value, self.names(o))
-            field.widget.observe(self.changed, 'value')
+        if o.name not in self.fields: self.fields[o.name] = Field(o, value, self.names(o), self.changed)
         return self.fields[o.name]
 
-    def changed(self, change):
+    def changed(self):
         with self.lock: self.refresh()
 
     def names(self, o:Option) -> list[str]:
@@ -143,7 +141,7 @@ def notebook() -> dict:
     from IPython import get_ipython
     return getattr(get_ipython(), 'user_ns', {})
 
-# %% ../nbs/12_forms.ipynb #5b30305b
+# %% ../nbs/12_forms.ipynb #56c73b88
 class FinetuneForm(Form):
     "The form of `%finetune`; `.recipe`, `.plan()`, `.preview()`, `.train()`."
     verb,schemas,word = verbs['finetune'],(Recipe, FinetuneOptions),'Train'
@@ -151,7 +149,7 @@ class FinetuneForm(Form):
 
     @property
     def values(self):
-        own = METHODS[self.fields['method'].widget.value].defaults
+        own = METHODS[self.fields['method'].text].defaults
         return {k: v for k,v in super().values.items() if v != own.get(k)}
 
     def check(self, values):
@@ -172,20 +170,20 @@ class FinetuneForm(Form):
 
     def visible(self, key:str) -> bool:
         "Has this option a meaning with the method, or a value?"
-        takes = METHODS[self.fields['method'].widget.value].defaults
-        return key in takes or not any(key in m.defaults for m in METHODS.values()) or self.fields[key].widget.value != ''
+        takes = METHODS[self.fields['method'].text].defaults
+        return key in takes or not any(key in m.defaults for m in METHODS.values()) or self.fields[key].text != ''
 
     def tab_of(self, o): return dict(TrainingArguments='Training', Run='Review').get(o.group, o.group if o.group in self.tabs else 'Model & method')
     def looks(self): return dict(Data=self.preview, Review=self.estimate)
 
     def refresh(self):
-        own = METHODS[self.fields['method'].widget.value].defaults
+        own = METHODS[self.fields['method'].text].defaults
         for k,f in self.fields.items(): f.hint(own.get(k, f.option.default))
         super().refresh()
 
     def further(self) -> dict[str, list[str]]: # by tab
         "Names that can be added: all of upstream's."
-        return {'Training': [k for k in training_options() if k not in self.fields], 'Model & method': [k for k in method_options(self.fields['method'].widget.value) if k not in self.fields]}
+        return {'Training': [k for k in training_options() if k not in self.fields], 'Model & method': [k for k in method_options(self.fields['method'].text) if k not in self.fields]}
 
 class OptimizeForm(Form):
     "The form of `%optimize`; `.optimize()`."
