@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import accumulate
 from html import escape
 from statistics import fmean, median
-import yaml
+from .cells import write_cell
 from .curves import points
 from .methods import METHODS
 from .options import options_of
@@ -221,7 +221,7 @@ def recipe_cell(
         if v not in (None, default, own.get(k)) and k not in chosen and k != 'output_path': kept[k] = v
     if 'num_train_epochs' in change: kept.pop('max_steps', None)
     body = {k: words(k, v) for k,v in (kept | change).items() if v is not None}
-    return '%%finetune\n' + (yaml.safe_dump(body, sort_keys=False, allow_unicode=True).strip() if body else 'samples: 3')
+    return write_cell('finetune', {}, body or dict(samples=3))
 
 # %% ../nbs/04_diagnosis.ipynb #e98d25c5
 FINDINGS = {

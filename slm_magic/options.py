@@ -43,10 +43,11 @@ def opt(
     positional:bool=False, # filled by words without a flag, in order
     many:bool=False,       # positional, and takes all words that are left, as a list
     command:bool=False,    # says how to run, and is not part of a saved recipe
+    lines:int=1,           # height of its field in a form
 ):
     "A dataclass field that knows how to be typed, completed, checked and explained."
     meta = dict(help=help, group=group, short=short, aliases=tuple(aliases), choices=choices, spellings=spellings, least=least, above=above,
-                most=most, positional=positional, many=many, command=command)
+                most=most, positional=positional, many=many, command=command, lines=lines)
     if isinstance(default, (list, dict)): return field(default_factory=lambda: type(default)(default), metadata=meta)
     return field(default=default, metadata=meta)
 
@@ -69,6 +70,7 @@ class Option:
     positional:bool = False
     many:bool = False
     command:bool = False
+    lines:int = 1
 
 def options_of(
     cls, # a dataclass whose fields were made with `opt`

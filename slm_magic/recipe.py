@@ -29,7 +29,7 @@ class Recipe:
     eval:object = opt(.1, 'held-out rows: a share (0.1), a number of rows, a file, or $variable; 0 for none', group='Data', aliases=('eval_data', 'validation_split', 'test_size'))
     train_split:'str|None' = opt(None, 'part of the data to train on, as train[:4096] or train[80%:]', group='Data', aliases=('split',))
     eval_split:'str|None' = opt(None, 'part of the data to hold out, as train[4096:4224] or test', group='Data')
-    template:'str|None' = opt(None, 'text with {column} holes; what comes from the last hole on is learned', group='Data', aliases=('text_template',))
+    template:'str|None' = opt(None, 'text with {column} holes; what comes from the last hole on is learned', group='Data', lines=2, aliases=('text_template',))
     task:'str|None' = opt(None, 'what the model is for; default: as the model and the data suggest', group='Data', choices=TASKS, spellings=_task_words, aliases=('task_name', 'task_type'))
     columns:'dict|None' = opt(None, 'which columns play which part, as prompt: phrase, completion: tone', group='Data')
     train_on:str = opt('completion', 'which tokens carry loss', group='Data', choices=('completion', 'all'))

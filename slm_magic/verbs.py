@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['verbs', 'FinetuneOptions', 'OptimizeOptions', 'EvaluateOptions', 'ChatOptions', 'CompareOptions', 'RunsOptions',
-           'Values', 'is_run', 'recipe_of', 'call_finetune', 'watched', 'call_optimize', 'call_evaluate',
-           'call_compare', 'maybe_bundle', 'call_chat', 'call_runs', 'call_olive', 'Verb', 'finetune_options',
-           'olive_options', 'read', 'checked', 'olive_command', 'meant']
+           'Values', 'is_run', 'recipe_of', 'check_wishes', 'call_finetune', 'watched', 'check_subject',
+           'call_optimize', 'call_evaluate', 'call_compare', 'maybe_bundle', 'call_chat', 'call_runs', 'call_olive',
+           'Verb', 'finetune_options', 'olive_options', 'read', 'checked', 'olive_command', 'meant']
 
 # %% ../nbs/11_verbs.ipynb #574662ee
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ class FinetuneOptions:
     lr_find:bool = opt(False, 'do not train: find a learning rate by a range test', command=True)
     resume:'bool|str' = opt(None, 'go on with a run: its name, or nothing for the last unfinished one', command=True)
     bg:bool = opt(False, 'train in the background: later cells run meanwhile, and the view stays here; stop with %runs stop NAME', command=True)
+    form:bool = opt(False, 'do not train: fill in a form, and get the cell that it means', command=True)
     var:str = opt(None, 'variable to put the result into', short='o', command=True)
 
 @dataclass
@@ -37,6 +38,7 @@ class OptimizeOptions:
     max_size:float = opt(None, 'largest size [MB]', above=0, group='Limits')
     min_tokens_per_s:float = opt(None, 'slowest decoding', above=0, group='Limits')
     output_path:str = opt(None, 'folder to make; default: onnx/ in the run\'s folder', aliases=('output_dir',), group='Model')
+    form:bool = opt(False, 'do not optimize: fill in a form, and get the line that it means', command=True)
     var:str = opt(None, 'variable to put the bundle into', short='o', command=True)
 
 @dataclass
@@ -99,11 +101,15 @@ def recipe_of(values:Values):
     from slm_magic.recipe import Recipe
     return Recipe.make(*({k: v for k,v in values.items() if (k in values.below) == below} for below in (False, True)))
 
+def check_wishes(resume, dry_run, lr_find, bg):
+    "Refuse what cannot be done at once."
+    if sum(map(bool, (resume, dry_run, lr_find))) > 1: raise RecipeError('resume, dry_run and lr_find are three different things to do; keep one.')
+    if bg and (dry_run or lr_find): raise RecipeError('dry_run and lr_find take seconds and train nothing; leave out bg.')
+
 def call_finetune(values, runs_dir, tell):
     from slm_magic.train import finetune
     resume,dry,find,bg = (values.pop(k, None) for k in ('resume', 'dry_run', 'lr_find', 'bg'))
-    if sum(map(bool, (resume, dry, find))) > 1: raise RecipeError('resume, dry_run and lr_find are three different things to do; keep one.')
-    if bg and (dry or find): raise RecipeError('dry_run and lr_find take seconds and train nothing; leave out bg.')
+    check_wishes(resume, dry, find, bg)
     bg = bool(bg) and watched()
     if resume: return finetune(resume=resume, runs_dir=runs_dir, bg=bg, **values)
     if dry:
@@ -121,9 +127,13 @@ def watched() -> bool:
     if not here: print('--bg: no notebook is watching here, so the run trains in the foreground')
     return here
 
+def check_subject(values):
+    "Refuse to optimize nothing."
+    if values.get('run') is None and not values.keys() & {'adapters', 'adapter_path'}: raise RecipeError('name what to optimize: %optimize $run, the name of a run, or a model folder.')
+
 def call_optimize(values, runs_dir, tell):
     from slm_magic.optimize import optimize
-    if values.get('run') is None and not values.keys() & {'adapters', 'adapter_path'}: raise RecipeError('name what to optimize: %optimize $run, the name of a run, or a model folder.')
+    check_subject(values)
     return optimize(values.pop('run', None), **values, runs_dir=runs_dir, on_progress=tell)
 
 def call_evaluate(values, runs_dir, tell):
@@ -254,6 +264,7 @@ def meant(
     command = olive_command(body, namespace)
     var,resume = given.pop('var', None),given.pop('resume', None)
     if given.pop('bg', None): raise RecipeError("commands of Olive run one after the other; leave out --bg.")
+    if given.pop('form', None): raise RecipeError("a form is for the keys of %%finetune; %%olive shows what this recipe of Olive means in them.")
     if resume: raise RecipeError("a resumed run keeps its recipe; leave out the body, or start a new run without --resume.")
     command.values |= given
     return verbs['olive'], dict(command=command, var=var)
