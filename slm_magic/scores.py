@@ -144,8 +144,9 @@ def draw_rows(
         if x is None or x != x: return ''
         text = f'{x:.3f}' if isinstance(x, float) else str(x)
         return escape(text if len(text) <= most else text[:most] + ' …')
-    head = ''.join(f'<th style="text-align:left">{escape(str(o))}</th>' for o in rows.columns)
-    td = '<td style="text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:anywhere;min-width:4em">'
+    def width(column): return 14 if any(isinstance(o, str) and len(o) > 24 for o in rows[column]) else 4
+    head = ''.join(f'<th style="text-align:left;min-width:{width(o)}em">{escape(str(o))}</th>' for o in rows.columns)
+    td = '<td style="text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:anywhere">'
     body = ''.join('<tr>' + ''.join(f'{td}{cell(x)}</td>' for x in row) + '</tr>' for row in rows.itertuples(index=False))
     return f'<div style="overflow-x:auto"><table border="0"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
@@ -160,7 +161,7 @@ def draw_evaluation(
     res += img_of(e.plot(), f'{what} of {e.name}', dpi=80)
     if e.labels: res += f'<details><summary>confusion: true class by row, predicted by column</summary>{e.confusion().to_html(border=0)}</details>'
     if len(bins := e.calibration()): res += f'<details><summary>calibration: what confidence was worth</summary>{img_of(calibration_figure(list(bins.itertuples(index=False, name=None))), f"calibration of {e.name}", dpi=80)}</details>'
-    worst = e.rows.head(n)
+    worst = e.rows.head(n).filter(['loss', 'prompt', 'expected', 'label', 'confidence', 'answer']) # what the base said is in `.rows`
     res += f'<details><summary>fix these: the {len(worst)} rows with the highest loss</summary>{draw_rows(worst.reset_index(names="row"))}</details>'
     if e.generic is not None: res += f'<details><summary>forgetting: the texts that changed most</summary>{draw_rows(e.generic.head(3), 200)}</details>'
     return res

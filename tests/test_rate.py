@@ -46,7 +46,7 @@ def test_in_the_browser(lab, opened):
     page = opened('rate.ipynb')
     page.run_all()
     page.has(4, "'rated'", 180)
-    form = page.output(1)
+    form = page.output(1).locator('.widget-vbox')
     expect(form.get_by_role('button', name='A is better')).to_be_visible()
     expect(form).to_contain_text('<img src=x')                          # as text
     assert page.js('document.title') != '1' and not form.locator('img').count()
@@ -72,7 +72,7 @@ def test_in_the_browser(lab, opened):
     again = opened('again.ipynb', dark=True)
     again.run_all()
     again.has(1, 'left')
-    form = again.output(0)
+    form = again.output(0).locator('.widget-vbox')
     left = int(again.output(1).inner_text().split()[1])
     for i in range(left):
         form.get_by_role('button', name='tie').click()
