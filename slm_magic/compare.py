@@ -70,7 +70,7 @@ def side_by_side(
         one = evaluate(it.thing, rows[i], before=whole, labels=first.run and first.run.labels, adapter=it.adapter, forgetting=generic, **options, on_progress=lambda what,share: tell(what, (i+share)/len(known)))
         if one.before: found['base'] = one.side('before')
         if one.tuned: found[it.run.id] = one.side('tuned')
-        found[unique(one.name, found)] = one
+        found[unique(one.name, {*found, 'prompt', 'expected'})] = one
     answers = {k: o.rows.answer.sort_index()[:n].tolist() for k,o in found.items() if 'answer' in o.rows}
     table = dict(prompt=[shown(first.run, o) for o in ex.prompts[:n]], expected=ex.completions[:n])
     return Comparison(pd.DataFrame({k: o.scores for k,o in found.items()}).T, pd.DataFrame(table | answers), {k: o.intervals for k,o in found.items()}, score_differences(found),
