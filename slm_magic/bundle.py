@@ -102,7 +102,7 @@ class Bundle:
         for name in 'genai_config.json', 'report.json':
             if not (self.path/name).exists(): raise RecipeError(f'{path} is not an optimized model: it has no {name}. Make one with %optimize.')
         self.report = json.loads((self.path/'report.json').read_text(encoding='utf-8'))
-        self._genai,self._loaded = None,{}
+        self._genai,self._loaded,self._decoders = None,{},{}
 
     @property
     def pareto(self):
@@ -142,24 +142,35 @@ class Bundle:
         return self._genai, self._tokenizer, self._loaded.get(adapter)
 
     def generate(self,
-        prompt:str,             # the user's words
+        prompt:str|list[int],   # the user's words, or the tokens of a whole prompt
         adapter:str=None,       # who answers: one of `adapters`, or the model itself
         stream:bool=False,      # give the answer piece by piece
         max_new_tokens:int=64,  # longest answer [tokens]
     ):                          # the answer, or an iterator over its pieces
         "A greedy answer."
         genai,tokenizer,loaded = self._open(adapter)
-        pieces = stream_text(genai, tokenizer, self.prompt(prompt, adapter), max_new_tokens, loaded)
+        ids = tokenizer.encode(self.prompt(prompt, adapter), add_special_tokens=False).ids if isinstance(prompt, str) else prompt
+        pieces = stream_text(genai, tokenizer, ids, max_new_tokens, loaded)
         return pieces if stream else ''.join(pieces)
+
+    def logits(self,
+        ids,               # token ids [rows, tokens]
+        adapter:str=None,  # as for `generate`
+    ):                     # numpy array [rows, tokens, vocabulary]
+        "What it predicts at each token: for whoever measures, as `evaluate` does."
+        from slm_magic.decoder import Decoder
+        file = self.adapter_file(adapter)
+        if adapter not in self._decoders: self._decoders[adapter] = Decoder(self.path, adapter=file)
+        return self._decoders[adapter](ids)[0]
 
     def __repr__(self): return f"Bundle({self.report['chosen']}, {self.report['size_mb']:.2f} MB, {self.report['tokens_per_s']:.0f} tokens/s, {self.path})"
     def _repr_html_(self): return draw_bundle(self)
 
-def stream_text(genai, tokenizer, text, max_new_tokens, adapter=None):
-    "Pieces of the answer; a piece ends where its last character is whole."
+def stream_text(genai, tokenizer, prompt, max_new_tokens, adapter=None):
+    "Pieces of the answer to `prompt`, token ids; a piece ends where its last character is whole."
     from slm_magic.prove import genai_tokens
     ids,said = [],''
-    for token in genai_tokens(genai, tokenizer.encode(text, add_special_tokens=False).ids, max_new_tokens, adapter):
+    for token in genai_tokens(genai, prompt, max_new_tokens, adapter):
         ids.append(token)
         now = tokenizer.decode(ids)
         if now.endswith('\ufffd'): continue

@@ -11,7 +11,6 @@ import copy, json
 from dataclasses import dataclass, field
 from pathlib import Path
 from .decoder import Decoder
-from .evaluate import open_run
 from .export import Export, export_onnx, merged_copy
 from .methods import METHODS
 from .model import find_model, load_config, load_model, load_tokenizer
@@ -24,6 +23,7 @@ from .run import Run
 from .scrub import RunThen
 from .tasks import model_kind
 from .template import stop_ids
+from .tested import open_run
 from .tuned import dequantized
 
 # %% ../nbs/07d_subject.ipynb #54ebd508
