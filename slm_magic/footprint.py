@@ -10,7 +10,7 @@ import json, os, subprocess, sys
 from pathlib import Path
 from .decoder import n_threads, provider_for, provider_here
 
-# %% ../nbs/07c_footprint.ipynb #e6abe951
+# %% ../nbs/07c_footprint.ipynb #fb176a6e
 _program = '''import json, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN) # an interrupt of the notebook is not meant for this process
 def memory():
@@ -29,7 +29,11 @@ if kind in ('causal', 'sequence', 'token'):
     model = cls.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).eval()
     x = torch.tensor([ids])
     with torch.inference_mode():
-        if kind == 'causal': model.generate(input_ids=x, attention_mask=torch.ones_like(x), max_new_tokens=new, min_new_tokens=new, do_sample=False, pad_token_id=0)
+        if kind == 'causal':
+            past = None
+            for _ in range(new):
+                out = model(input_ids=x, past_key_values=past, use_cache=True)
+                x,past = out.logits[:, -1:].argmax(-1),out.past_key_values
         else: model(input_ids=x, attention_mask=torch.ones_like(x))
 elif kind == 'session':
     import numpy, onnxruntime
