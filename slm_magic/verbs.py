@@ -25,6 +25,9 @@ class FinetuneOptions:
     form:bool = opt(False, 'do not train: fill in a form, and get the cell that it means', command=True)
     var:str = opt(None, 'variable to put the result into', short='o', command=True)
 
+_providers = dict(cpuexecutionprovider='cpu', cudaexecutionprovider='cuda', dmlexecutionprovider='dml', directml='dml', webgpuexecutionprovider='webgpu', nvtensorrtrtxexecutionprovider='trt-rtx', nvtensorrtrtx='trt-rtx',
+                  openvinoexecutionprovider='openvino', qnnexecutionprovider='qnn', vitisaiexecutionprovider='vitisai') # onnxruntime's names
+
 @dataclass
 class OptimizeOptions:
     "What `optimize` takes."
@@ -32,7 +35,9 @@ class OptimizeOptions:
     adapters:object = opt(None, 'adapters that share one base: names of runs or adapter folders, separated by commas', group='Model')
     adapter_path:str = opt(None, 'folder of an adapter to merge into the model', group='Model')
     precision:str = opt('auto', 'arithmetic of the weights', choices=('auto', 'fp32', 'fp16', 'bf16', 'int8', 'int4'), group='Model')
-    device:str = opt('cpu', 'where it will run', choices=('cpu', 'gpu', 'npu'), group='Model')
+    device:str = opt(None, 'where it will run; default: the GPU that onnxruntime can use here, or the CPU', choices=('cpu', 'gpu', 'npu'), group='Model')
+    provider:str = opt(None, 'execution provider that it is for; default: by device', group='Model', choices=('cpu', 'cuda', 'dml', 'webgpu', 'trt-rtx', 'openvino', 'qnn', 'vitisai'),
+                       spellings=_providers)
     max_kl:float = opt(.01, 'largest distance from the trained model [nats per token]', above=0, group='Limits')
     max_size:float = opt(None, 'largest size [MB]', above=0, group='Limits')
     min_tokens_per_s:float = opt(None, 'slowest decoding', above=0, group='Limits')
