@@ -21,6 +21,7 @@ from .peft_adapters import check_merge, find_adapters, prompt_template
 from .prove import beginnings, distance, fitting, greedy_agreement, onnx_logits, open_genai, speed
 from .quantize import Scheme, quantize
 from .run import Run, read_lines
+from .runtime import choose_runtime
 from .share import Shared
 from .stop import Wish, stoppable
 from .subject import Subject, find_subject
@@ -121,7 +122,7 @@ def complete(
     config = json.loads((folder/'genai_config.json').read_text())
     config['model']['eos_token_id'] = stop_ids(subject.tokenizer)
     atomic_write(folder/'genai_config.json', json.dumps(config, indent=1))
-    def template(o): return dict(PromptTemplate=dict(prompt=prompt_template(o.tokenizer, o.prompt), assistant='{Content}'))
+    def template(o): return dict(PromptTemplate=dict(prompt=prompt_template(o.tokenizer, o.prompt), assistant='{Content}')) | (dict(Classes=o.run.classes) if o.run and o.run.classes else {})
     known = dict(Name=report['name'], **template(subject)) | (dict(Adapters={o.name: template(o) for o in adapters}) if adapters else {})
     atomic_write(folder/'inference_model.json', json.dumps(known, indent=1, ensure_ascii=False))
     if without := add_use(folder): report = report | dict(notes=[*report['notes'], without])
@@ -255,12 +256,14 @@ def fastest(
         known = {'ONNX fp32' if k == 'fp32' else k: v for k,v in far.items()}
         if adapters: stations['no adapter active'] = kept(best)
         stages = prove_stages(subject, stations, exact['prove'], *pick(proof), known)
+        tell('measuring threads and speculation', .95)
         last,runs = stages[-1],[o.run for o in (subject, *adapters) if o.run]
         report = dict(name=subject.name, source=subject.source, runs=list(map(made_from, runs)), notes=subject.notes, chosen=best['candidate'], size_mb=last['size_mb'], tokens_per_s=last['tokens_per_s'], prefill_tokens_per_s=last['prefill_tokens_per_s'],
                       rows_from=origin, against=subject.against, limits=limits, parity=export.parity, route=export.route, route_why=export.why, proof={k:v for k,v in last.items() if k != 'stage'}, stages=stages, candidates=candidates, adapters=proofs,
                       splits=dict(choose=len(chosen), prove=len(proof)), proofs_tried=len(far), seconds=time.time()-started, versions={o: version(o) for o in ('slm_magic', 'torch', 'transformers', 'onnxruntime', 'onnxruntime-genai')})
         with atomic_dir(path) as out:
             shutil.copytree(kept(best), out, dirs_exist_ok=True)
+            report |= dict(runtime=choose_runtime(out, beginnings(*pick(proof))), seconds=time.time()-started)
             complete(out, subject, adapters, report)
     note_bundle(path, runs)
     tell('done', 1.)
