@@ -4,17 +4,19 @@
 
 # %% auto #0
 __all__ = ['STAGE_COLUMNS', 'CANDIDATE_COLUMNS', 'ADAPTER_COLUMNS', 'UNITS', 'SAMPLES', 'stage_columns', 'report_md', 'headline',
-           'proof_lines', 'metric_line', 'memory_line', 'cost_line', 'route_line', 'cell', 'add_use', 'use_script',
-           'Bundle', 'stream_text', 'draw_bundle']
+           'proof_lines', 'metric_line', 'memory_line', 'cost_line', 'route_line', 'runtime_line', 'cell', 'add_use',
+           'use_script', 'Bundle', 'measured_threads', 'maybe_bundle', 'draw_bundle']
 
 # %% ../nbs/08_bundle.ipynb #16e018ba
 import json, os, re, statistics
 from html import escape
 from math import exp
 from pathlib import Path
+from .chat import conversation_prompt, prompts_of
 from .choice import pareto_figure
 from .options import RecipeError, atomic_write, suggest
 from .pictures import img_of
+from .streaming import pieces, room
 os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
 # %% ../nbs/08_bundle.ipynb #afc6a096
@@ -42,7 +44,7 @@ def report_md(
             f"## From PyTorch to here\n\n{route_line(report)}{table(report['stages'], stage_columns(report))}\n\n"
             f"## Candidates\n\n{table(report['candidates'], CANDIDATE_COLUMNS)}\n"
             + (f"\n## Adapters\n\nEach against its own model in PyTorch, fp32. `kl_without` is the distance of the base alone. {cost_line(report)}\n\n{table(report['adapters'], ADAPTER_COLUMNS)}\n" if report.get('adapters') else '')
-            + ''.join(f'\nNote: {o}.\n' for o in report.get('notes', ())))
+            + runtime_line(report) + ''.join(f'\nNote: {o}.\n' for o in report.get('notes', ())))
 
 def headline(
     report:dict, # contents of report.json
@@ -99,6 +101,17 @@ def route_line(
     if not why: return ''
     return f"ONNX graph: {cell(why)}." + (f" Its logits differ from PyTorch's by at most {p['prefill']:.0e} when reading and {p['decode']:.0e} when continuing, over up to {p['longest']} tokens." if p else '') + '\n\n'
 
+def runtime_line(
+    report:dict, # contents of report.json
+) -> str:
+    "How the graph is run, and what the measurements behind that were."
+    if not (o := report.get('runtime')): return ''
+    times = ', '.join(f'{n}: {s:.2g} s' for n,s in o['seconds'].items() if s)
+    guess = o['speculative']
+    why = 'on' if guess['on'] else 'off, since an answer changed' if not guess['same'] else 'off, since that is no gain'
+    return (f"\n## Runtime\n\nThreads: {o['threads']} of {o['cores']}{f' (an answer takes with {times})' if times else ''}. "
+            f"N-gram speculation: {why} (answers in {1/guess['gain']:.0%} of the time).\n")
+
 def cell(x) -> str:
     "A value of a table: short, and without anything that breaks the table."
     if x is None: return ''
@@ -136,13 +149,17 @@ def use_script() -> str:
 class Bundle:
     "An optimized model: `.path`, `.report`, `.pareto`, `.adapters`, `.generate(prompt)`, `.predict(texts)`."
     def __init__(self,
-        path, # folder made by `optimize`
+        path,             # folder made by `optimize`
+        threads:int=None, # default: the number measured, where it was measured on as many cores; otherwise as many as PyTorch uses
     ):
-        self.path = Path(path).absolute()
+        self.path,self.threads = Path(path).absolute(),threads
         for name in 'model.onnx', 'report.json':
             if not (self.path/name).exists(): raise RecipeError(f'{path} is not an optimized model: it has no {name}. Make one with %optimize.')
-        self.report = json.loads((self.path/'report.json').read_text(encoding='utf-8'))
-        self._genai,self._loaded,self._decoders,self._predictors = None,{},{},{}
+        self.report = self._read('report.json')
+        self._genai,self._words,self._loaded,self._decoders,self._predictors = None,None,{},{},{}
+
+    def _read(self, name): return json.loads((self.path/name).read_text(encoding='utf-8'))
+    context_length = property(lambda self: self._read('genai_config.json')['model']['context_length']) # tokens it can read and write in all
 
     @property
     def pareto(self):
@@ -165,11 +182,26 @@ class Bundle:
         if not path.exists(): raise RecipeError(f'the file {path} is gone, so {self.path.name} cannot answer as {name}; make the bundle again.')
         return path
 
-    def prompt(self, text:str, adapter:str=None) -> str:
-        "`text` as the model or its adapter was trained to see it; a text that already has that form is left alone."
-        known = json.loads((self.path/'inference_model.json').read_text(encoding='utf-8'))
-        template = (known['Adapters'][adapter] if adapter else known)['PromptTemplate']['prompt']
-        before,_,after = template.partition('{Content}')
+    @property
+    def tokenizer(self):
+        "That of transformers, with the chat template that was frozen with the model."
+        from slm_magic.model import load_tokenizer
+        if self._words is None: self._words = load_tokenizer(str(self.path))
+        return self._words
+
+    def known(self, adapter:str=None) -> dict:
+        "What `inference_model.json` says of the model or an adapter."
+        known = self._read('inference_model.json')
+        return known['Adapters'][adapter] if adapter else known
+
+    def parts(self, adapter:str=None) -> dict:
+        "What stands before and after the user's words."
+        return dict(zip(('prefix', 'suffix'), self.known(adapter)['PromptTemplate']['prompt'].split('{Content}', 1)))
+
+    def prompt(self, text, adapter:str=None) -> str:
+        "A text or a conversation as the model or its adapter was trained to see it; a text that already has that form is left alone."
+        if not isinstance(text, str): return conversation_prompt(self.tokenizer, text, self.parts(adapter)).rstrip(' ')
+        before,after = self.parts(adapter).values()
         return (text if before.strip() and text.startswith(before) else before + text + after).rstrip(' ') # as `encode_prompt` does
 
     def _open(self, adapter):
@@ -177,22 +209,27 @@ class Bundle:
         file = self.adapter_file(adapter)
         if self._genai is None:
             from tokenizers import Tokenizer
-            self._genai,self._tokenizer = open_genai(self.path),Tokenizer.from_file(str(self.path/'tokenizer.json'))
+            self._genai,self._tokenizer = open_genai(self.path, self.threads or measured_threads(self.report)),Tokenizer.from_file(str(self.path/'tokenizer.json'))
         if file and adapter not in self._loaded: self._loaded[adapter] = open_adapter(self._genai, file)
         return self._genai, self._tokenizer, self._loaded.get(adapter)
 
     def generate(self,
-        prompt:str|list[int],   # the user's words, or the tokens of a whole prompt
+        prompt,                 # the user's words, a list of messages, a list of either, or the tokens of a whole prompt
         adapter:str=None,       # who answers: one of `adapters`, or the model itself
         stream:bool=False,      # give the answer piece by piece
         max_new_tokens:int=64,  # longest answer [tokens]
-    ):                          # the answer, or an iterator over its pieces
-        "A greedy answer."
+    ):                          # the answer, an iterator over its pieces, or a list of answers
+        "Greedy answers."
+        from slm_magic.prove import genai_tokens
         if self.report.get('kind', 'causal') != 'causal': raise RecipeError(f'{self.path.name} gives classes and writes nothing; ask it with .predict(texts).')
+        whole = isinstance(prompt, list) and len(prompt) and all(isinstance(o, int) for o in prompt)
+        asked,one = ([prompt], True) if whole else prompts_of(prompt)
+        if stream and not one: raise RecipeError('stream=True gives one answer piece by piece; give one prompt.')
+        if not one: return [self.generate(o, adapter, max_new_tokens=max_new_tokens) for o in asked]
         genai,tokenizer,loaded = self._open(adapter)
-        ids = tokenizer.encode(self.prompt(prompt, adapter), add_special_tokens=False).ids if isinstance(prompt, str) else prompt
-        pieces = stream_text(genai, tokenizer, ids, max_new_tokens, loaded)
-        return pieces if stream else ''.join(pieces)
+        ids = prompt if whole else tokenizer.encode(self.prompt(asked[0], adapter), add_special_tokens=False).ids
+        found = pieces(genai_tokens(genai, ids, room(len(ids), self.context_length, max_new_tokens), loaded), tokenizer.decode)
+        return found if stream else ''.join(found)
 
     def logits(self,
         ids,               # token ids [rows, tokens]
@@ -218,16 +255,17 @@ class Bundle:
     def __repr__(self): return f"Bundle({self.report['chosen']}, {headline(self.report)}, {self.path})"
     def _repr_html_(self): return draw_bundle(self)
 
-def stream_text(genai, tokenizer, prompt, max_new_tokens, adapter=None):
-    "Pieces of the answer to `prompt`, token ids; a piece ends where its last character is whole."
-    from slm_magic.prove import genai_tokens
-    ids,said = [],''
-    for token in genai_tokens(genai, prompt, max_new_tokens, adapter):
-        ids.append(token)
-        now = tokenizer.decode(ids)
-        if now.endswith('\ufffd'): continue
-        yield now[len(said):]
-        said = now
+def measured_threads(
+    report:dict, # contents of report.json
+) -> int|None:
+    "The number of threads that was fastest, if this machine has as many cores as the one where that was measured."
+    from slm_magic.runtime import cores
+    known = report.get('runtime') or {}
+    return known['threads'] if known.get('cores') == cores() else None
+
+def maybe_bundle(thing):
+    "A bundle where `thing` is the folder of one."
+    return Bundle(thing) if isinstance(thing, (str, Path)) and (Path(thing)/'report.json').exists() else thing
 
 def draw_bundle(
     b:Bundle, # what to show

@@ -22,7 +22,9 @@ from .memory import free_memory
 from .model import quiet
 from .options import RecipeError, atomic_dir, atomic_write
 from .peft_adapters import check_merge, find_adapters
+from .prove import beginnings
 from .run import Run, read_lines
+from .runtime import choose_runtime
 from .share import Shared
 from .stop import Wish, stoppable
 from .subject import Half, Plan, Subject, bytes_of, find_subject, halves_of, known_of
@@ -278,6 +280,7 @@ def fastest(
         report = search.report(best, search.candidates + peers, stages, metrics, runs)
         with atomic_dir(path) as out:
             shutil.copytree(search.kept(best, shared), out, dirs_exist_ok=True)
+            if subject.kind == 'causal' and target.name == 'cpu': report |= dict(runtime=choose_runtime(out, beginnings(search.prove.rows, search.prove.labels)), seconds=time.time()-search.started)
             complete(out, subject, adapters, report)
     note_bundle(path, runs)
     tell('done', 1.)

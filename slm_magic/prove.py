@@ -81,14 +81,16 @@ def onnx_logits(
 
 # %% ../nbs/07b_prove.ipynb #fc63f2d9
 def open_genai(
-    folder, # ONNX folder
-):          # onnxruntime_genai.Model
-    "The folder in onnxruntime-genai, with as many threads as PyTorch uses, and on the CPU where its own provider is not installed."
+    folder,            # ONNX folder
+    threads:int=None,  # default: as many as PyTorch uses
+    **more,            # further settings, as in genai_config.json
+):                     # onnxruntime_genai.Model
+    "The folder in onnxruntime-genai, on the CPU where its own provider is not installed."
     import json
     import onnxruntime_genai as og
     config = og.Config(str(folder))
     if provider_for(folder) != provider_here(folder): config.clear_providers()
-    config.overlay(json.dumps(dict(model=dict(decoder=dict(session_options=dict(intra_op_num_threads=n_threads()))))))
+    config.overlay(json.dumps(dict(model=dict(decoder=dict(session_options=dict(intra_op_num_threads=threads or n_threads()))))|more))
     return og.Model(config)
 
 def open_adapter(

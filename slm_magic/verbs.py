@@ -62,8 +62,10 @@ class EvaluateOptions:
 class ChatOptions:
     "What `chat` takes."
     model:object = opt(None, 'whom to ask: $bundle, $run, a run\'s name, or a folder', positional=True, aliases=('run', 'm'))
-    prompt:str = opt(None, 'what to say; in `%%chat` the body', positional=True)
+    prompt:str = opt(None, 'what to say; in `%%chat` the body; left out: show what was said', positional=True)
     adapter:str = opt(None, 'which adapter of a bundle answers')
+    vs:object = opt(None, 'who else answers, side by side: base, or an adapter, $bundle, $run, name or folder')
+    new:bool = opt(False, 'start a new conversation')
     max_new_tokens:int = opt(128, 'longest answer [tokens]', least=1)
     var:str = opt(None, 'variable to put the answer into', short='o', command=True)
 
@@ -151,21 +153,8 @@ def call_compare(values, runs_dir, tell):
     return compare(*values.pop('things', ()), **values, runs_dir=runs_dir, on_progress=tell)
 
 def call_chat(values, runs_dir, tell):
-    from slm_magic.tested import open_thing
-    thing,prompt = open_thing(values.get('model'), runs_dir),values.get('prompt')
-    if thing is None: raise RecipeError('name whom to ask: %chat $bundle "…", or %chat RUN "…".')
-    if not (prompt or '').strip(): raise RecipeError('say something: %chat $bundle "…", or write it in the body of %%chat.')
-    if not hasattr(thing, 'generate') or hasattr(thing, 'forward'): raise RecipeError(f'{str(thing)[:80]!r} cannot be talked to; give a run, its name, or the folder of an optimized model.')
-    n,adapter = values.get('max_new_tokens', 128),values.get('adapter')
-    from slm_magic.run import Run
-    if adapter is not None and isinstance(thing, Run): raise RecipeError(f'{thing.id} is a run and answers as itself; --adapter is for a bundle made with %optimize --adapters.')
-    pieces = [thing.generate(prompt, max_new_tokens=n)] if isinstance(thing, Run) else thing.generate(prompt, adapter, max_new_tokens=n, stream=True)
-    said = ''
-    for o in pieces:
-        said += o
-        print(o, end='', flush=True)
-    print()
-    return said
+    from slm_magic.talk import chat
+    return chat(values.pop('model', None), values.pop('prompt', None), **values, runs_dir=runs_dir)
 
 def call_runs(values, runs_dir, tell):
     from slm_magic.runs import Runs
@@ -204,7 +193,7 @@ verbs = {o.name: o for o in (
     Verb('finetune', '%[%]finetune [MODEL] [DATA] [options]: fine-tune a language model; the body is YAML, or the data as JSON lines', finetune_options, call_finetune, 'recipe'),
     Verb('optimize', '%[%]optimize RUN [options]: a fast ONNX folder, proven to behave like the trained model', lambda: options_of(OptimizeOptions), call_optimize),
     Verb('evaluate', '%[%]evaluate RUN [DATA] [options]: scores on held-out rows, of the base, the tuned model and a bundle, and what was forgotten; the body is data as JSON lines', lambda: options_of(EvaluateOptions), call_evaluate, 'data'),
-    Verb('chat', '%[%]chat MODEL "PROMPT" [options]: ask a run or an optimized model; the body is the prompt', lambda: options_of(ChatOptions), call_chat, 'text'),
+    Verb('chat', '%[%]chat MODEL ["PROMPT"] [options]: talk with a run or an optimized model; the body is the prompt', lambda: options_of(ChatOptions), call_chat, 'text'),
     Verb('compare', '%[%]compare RUN [OTHER …] [options]: several models on the same rows, by scores or by --rate', lambda: options_of(CompareOptions), call_compare, 'data'),
     Verb('runs', '%runs [list|show|stop|resume|rm|cell|lineage] [RUN …]: the runs here, and what to do with one', lambda: options_of(RunsOptions), call_runs),
     Verb('olive', '%[%]olive COMMAND [options of Olive]: what a command of Olive means, with each correction; the body is its YAML, or commands', olive_options, call_olive, 'olive'))}
