@@ -96,3 +96,30 @@ def test_stop_by_the_notebook(lab, opened):
     check_saved(page.save())
     assert page.errors() == []
     page.shutdown()
+
+def test_scrub(lab, opened):
+    "The slider is moved by keys, and the picture above it follows; without a kernel the filmstrip is still there, and nothing that looks broken"
+    lab.write('scrub.ipynb', '%load_ext slm_magic\n%finetune --max_steps 12 --eval_steps 6 --samples 2 --learning_rate 4e-3 -n slow -o ft;', 'ft.scrub()')
+    page = opened('scrub.ipynb')
+    page.run_all()
+    handle = page.output(1).get_by_role('slider')
+    expect(handle).to_be_visible(timeout=120_000)
+    picture = page.output(1).locator('img[alt*="with a mark at step"]')
+    assert picture.get_attribute('alt').endswith('step 12')
+    handle.focus()
+    for _ in range(3): page.page.keyboard.press('ArrowLeft')
+    expect(picture).to_have_attribute('alt', re.compile('step 9$'), timeout=30_000)
+    page.has(1, 'step 9')
+    shot(page, 'scrub-light', 1)
+    saved = page.save()
+    page.shutdown()
+    assert page.errors() == []
+    assert 'widget-state' not in json.dumps(saved)
+    (lab.root/'film.ipynb').write_text(json.dumps(saved))
+    reader = opened('film.ipynb', kernel=False, dark=True)
+    picture = reader.output(1).locator('img[alt*="with a mark at step 9"]')
+    expect(picture).to_be_visible()
+    assert picture.evaluate('o => o.complete && o.naturalWidth') > 500
+    for text in 'expected', 'base', 'step 6', 'step 9', 'step 12': expect(reader.output(1)).to_contain_text(text)
+    shot(reader, 'film-dark', 1)
+    assert reader.errors() == [] and 'Error' not in reader.output(1).inner_text()
