@@ -153,7 +153,7 @@ def table(
     "A plain table."
     def row(cells, tag, style): return f'<tr style="{style}">' + ''.join(f'<{tag} style="text-align:left;vertical-align:top">{o}</{tag}>' for o in cells) + '</tr>'
     rows = ''.join(row(o, 'td', 'border-top:1px solid #8883') for o in body)
-    return f'<table cellpadding="5" style="margin:12px 0 0;font-size:13px;border-collapse:collapse"><thead>{row(head, "th", "opacity:.72")}</thead><tbody>{rows}</tbody></table>' if body else ''
+    return f'<table cellpadding="5" style="margin:12px 0 0;font-size:13px;border-collapse:collapse"><thead>{row(head, "th", "opacity:.72;white-space:nowrap")}</thead><tbody>{rows}</tbody></table>' if body else ''
 
 # %% ../nbs/05_frames.ipynb #752acefa
 def answers_table(

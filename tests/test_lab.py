@@ -9,6 +9,7 @@ from lab import Lab, Page
 
 shots = os.environ.get('SCREENSHOTS')
 long = '%load_ext slm_magic\n%finetune --max_steps 4000 --logging_steps 1 --eval_steps 8 -n {} -o ft;'
+nowhere = dict(kernelspec=dict(name='nowhere', display_name='Nowhere', language='nowhere')) # for a reader: it has no kernel, and it is another file than the one trusted
 after = 'print("next:", ft.status, ft.state["step"] < 4000, (ft.path/"adapter"/"adapter_model.safetensors").exists())'
 
 @pytest.fixture(scope='module')
@@ -55,6 +56,7 @@ def test_stop_by_the_server(lab, opened):
     page.js(f"({page.kernel.replace('?', '')}).commsOverSubshells = 'disabled'") # as with an ipykernel that has one thread for all messages
     page.run_all()
     moving(page)
+    page.has(0, 'expected', 120) # it was scored
     shot(page, 'running-light')
     button = page.output(0).get_by_role('button', name='Stop')
     button.click()
@@ -68,7 +70,7 @@ def test_stop_by_the_server(lab, opened):
     page.shutdown()
     assert page.errors() == []
 
-    saved['metadata'] = dict(kernelspec=dict(name='nowhere', display_name='Nowhere', language='nowhere')) # another file than the one trusted, too
+    saved['metadata'] = nowhere
     (lab.root/'read.ipynb').write_text(json.dumps(saved))
     reader = opened('read.ipynb', kernel=False, dark=True)
     picture = reader.output(0).locator('img[alt^="loss curves"]')
@@ -84,6 +86,7 @@ def test_stop_by_the_notebook(lab, opened):
     page = opened('toolbar.ipynb', dark=True)
     page.run_all()
     moving(page)
+    page.has(0, 'expected', 120) # it was scored
     shot(page, 'running-dark')
     page.page.locator('[data-command="notebook:interrupt-kernel"]').first.click()
     page.has(1, 'next: stopped True True')
@@ -115,7 +118,7 @@ def test_scrub(lab, opened):
     page.shutdown()
     assert page.errors() == []
     assert 'widget-state' not in json.dumps(saved)
-    (lab.root/'film.ipynb').write_text(json.dumps(saved))
+    (lab.root/'film.ipynb').write_text(json.dumps(saved | dict(metadata=nowhere)))
     reader = opened('film.ipynb', kernel=False, dark=True)
     picture = reader.output(1).locator('img[alt*="with a mark at step 9"]')
     expect(picture).to_be_visible()
