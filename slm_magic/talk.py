@@ -16,7 +16,7 @@ from pathlib import Path
 from .bundle import Bundle, maybe_bundle
 from .chat import conversation_prompt, takes_turns
 from .compare import unique
-from .evaluate import base_of, open_run
+from .tested import base_of, open_run
 from .frames import table
 from .live import place
 from .model import find_model, load_config, load_model, load_tokenizer
