@@ -47,7 +47,7 @@ def schemes(
     precision:str, # see `PRECISIONS`
 ) -> list[Scheme]:
     "The quantized candidates to try; none for fp32."
-    int8,int4 = [Scheme(8), Scheme(8, 128)],[Scheme(4), Scheme(4, 128), Scheme(4, 32, 'gptq'), Scheme(4, 128, 'gptq')]
+    int8,int4 = [Scheme(8), Scheme(8, 128)],[Scheme(4), Scheme(4, 128), Scheme(4, 32, 'gptq'), Scheme(4, 128, 'gptq'), Scheme(4, 128, 'gptq', head=4)]
     return dict(auto=int8+int4, int8=int8, int4=int4, fp32=[])[precision]
 
 # %% ../nbs/08_optimize.ipynb #6eca9b49

@@ -13,6 +13,7 @@ from pathlib import Path
 from .decoder import Decoder
 from .evaluate import open_run
 from .export import Export, export_onnx, merged_copy
+from .last_row import last_row_only
 from .methods import METHODS
 from .model import find_model, load_config, load_model, load_tokenizer
 from .options import RecipeError
@@ -58,8 +59,10 @@ class Subject:
         "Greedy tokens of the trained model."
         return greedy_tokens(self.model, ids, n, stop_ids(self.tokenizer))
     def export(self, path, rows, meanwhile):
-        "An fp32 ONNX folder of the merged model."
-        return export_onnx(self.merged, self.tokenizer, path, rows, meanwhile)
+        "An fp32 ONNX folder of the merged model, which makes the logits that are asked for."
+        res = export_onnx(self.merged, self.tokenizer, path, rows, meanwhile)
+        last_row_only(res.path)
+        return res
     def hessians(self, rows):
         "For quantizing with GPTQ."
         return hessians(self.merged, rows)
