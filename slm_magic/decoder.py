@@ -64,7 +64,7 @@ class Decoder:
             self.run_options.add_active_adapter(self.adapter)
         self.config = json.loads((folder/'genai_config.json').read_text())['model']
         self.session = onnx_session(folder/'model.onnx', threads, provider_here(folder))
-        self.inputs = {i.name: i for i in self.session.get_inputs()}
+        self.inputs = {i.name: i for i in (*self.session.get_inputs(), *self.session.get_overridable_initializers())}
         self.outputs = [o.name for o in self.session.get_outputs()]
 
     def empty(self, batch:int=1) -> dict:
@@ -84,7 +84,7 @@ class Decoder:
         past = self.empty(len(ids)) if past is None else past
         start = next(iter(past.values())).shape[2]
         end = start + ids.shape[1]
-        feed = dict(input_ids=ids, attention_mask=np.ones((len(ids), end), np.int64),
+        feed = dict(input_ids=ids, attention_mask=np.ones((len(ids), end), np.int64), logits_from=np.zeros(1, np.int64),
                     position_ids=np.tile(np.arange(start, end, dtype=np.int64), (len(ids), 1)))
         out = self.session.run(None, {k: v for k,v in feed.items() if k in self.inputs} | past, self.run_options)
         out = dict(zip(self.outputs, out))

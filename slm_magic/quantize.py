@@ -17,10 +17,16 @@ from .options import RecipeError
 @dataclass(frozen=True)
 class Scheme:
     "How the weights of one candidate are stored."
-    bits:int             # 4 or 8; the head and embedding always take 8
+    bits:int             # 4 or 8
     block:int = 32       # weights that share a scale
     method:str = 'rtn'   # rtn: round to nearest; gptq: rounding that corrects earlier rounding, needs calibration
-    name = property(lambda self: f'int{self.bits}-b{self.block}' + ('-gptq' if self.method == 'gptq' else ''))
+    head:int = 8         # bits of head and embedding
+    name = property(lambda self: f'int{self.bits}-b{self.block}' + ('-gptq' if self.method == 'gptq' else '') + (f'-h{self.head}' if self.head != 8 else ''))
+
+    def block_of(self, inputs:int) -> int:
+        "Block size of a layer with so many inputs: the scheme's, or half of it where that takes less."
+        def size(b): return -(-inputs//b)*(b*self.bits + 32) # bits of a row, with fp32 scales
+        return min((o for o in (self.block, self.block//2) if o >= 16), key=size)
 
     def head_block(self, width:int) -> int:
         "Block size of the head for embeddings of `width`: the scheme's, or the largest that divides `width`."
@@ -33,7 +39,7 @@ def schemes(
 ) -> list[Scheme]:
     "The quantized candidates to try; none for fp32."
     int8,int4 = [Scheme(8), Scheme(8, 128)],[Scheme(4), Scheme(4, 128), Scheme(4, 32, 'gptq'), Scheme(4, 128, 'gptq')]
-    return dict(auto=int8+int4, int8=int8, int4=int4, fp32=[])[precision]
+    return dict(auto=int8+int4, int8=int8, int4=[*int4, Scheme(4, 128, 'gptq', head=4)], fp32=[])[precision]
 
 # %% ../nbs/07a_quantize.ipynb #2f057aab
 def _blocks(w, block):
@@ -226,11 +232,11 @@ def quantize(
     for node in [o for o in graph if o.op_type == 'MatMul' and o.inputs[1] is not None and o.inputs[1].is_initializer() and len(o.inputs[1].shape) == 2]:
         weight = node.inputs[1]
         head = node.name == HEAD or node.outputs[0].is_graph_output()
-        bits,block = (8, scheme.head_block(weight.shape[0])) if head else (scheme.bits, scheme.block)
+        bits,block = (scheme.head, scheme.head_block(weight.shape[0])) if head else (scheme.bits, scheme.block_of(weight.shape[0]))
         w = torch.from_numpy(weight.const_value.numpy().copy()).T.contiguous()
         hessian = hessian_of(node.name, found or {}) if scheme.method == 'gptq' else None
         codes,scale = round_nearest(w, bits, block) if hessian is None else gptq(w, hessian, bits, block)
-        bytes_of[weight.name] = *quantize_matmul(graph, node, codes, scale, bits),block
+        bytes_of[weight.name] = *quantize_matmul(graph, node, codes, scale, bits),block,bits
     for node,weight,turn in list(_embeddings(graph)):
         if turn is None: bytes_of[weight.name] = _own_table(graph, weight, scheme)
         if weight.name in bytes_of: quantize_gather(graph, node, *bytes_of[weight.name])
@@ -244,8 +250,8 @@ def _own_table(graph, weight, scheme):
     "Bytes and scales of an embedding that is not shared with the head"
     import torch
     block = scheme.head_block(weight.shape[1])
-    codes,scale = round_nearest(torch.from_numpy(weight.const_value.numpy().copy()), 8, block)
-    return _constant(graph, f'{weight.name}.q8', pack(codes, 8)), _constant(graph, f'{weight.name}.scale', scale.numpy()), block
+    codes,scale = round_nearest(torch.from_numpy(weight.const_value.numpy().copy()), scheme.head, block)
+    return _constant(graph, f'{weight.name}.q{scheme.head}', pack(codes, scheme.head)), _constant(graph, f'{weight.name}.scale', scale.numpy()), block, scheme.head
 
 def _save(model, source, out):
     import onnx_ir as ir

@@ -8,6 +8,7 @@ __all__ = ['DRAFT', 'GAIN', 'cores', 'counts', 'best_threads', 'answering', 'spe
 # %% ../nbs/07f_runtime.ipynb #85f907c6
 import json, os, statistics, time
 from pathlib import Path
+from .last_row import last_row_only
 from .options import atomic_write
 from .prove import genai_tokens, open_adapter, open_genai, speed
 
@@ -53,13 +54,17 @@ def speculation(
     prompts:list[list[int]], # token ids
     threads:int=None,        # default: as many as PyTorch uses
 ) -> dict:                   # gain, the same answers or not, and whether it is on
-    "Whether n-gram speculation pays on these prompts."
+    "Whether n-gram speculation pays on these prompts; a graph that makes [the last row only](07e_last_row.ipynb) makes all from then on if it does."
     folder = Path(folder)
-    both = [open_genai(folder, threads), open_genai(folder, threads, speculative=DRAFT)]
+    plain = open_genai(folder, threads)
+    cut = last_row_only(folder, on=False) # guesses are checked by the logits of all of them
+    both = [plain, open_genai(folder, threads, speculative=DRAFT)]
     adapters = [[open_adapter(o, f) for f in sorted(folder.glob('adapters/*.onnx_adapter'))] for o in both]
     rounds = [[answering(o, prompts, a) for o,a in zip(both, adapters)] for _ in range(4)][1:]
     same,gains = all(a[0] == b[0] for a,b in rounds),[a[1]/b[1] for a,b in rounds]
-    return dict(**DRAFT, gain=statistics.median(gains), same=same, on=same and min(gains) >= GAIN)
+    on = same and min(gains) >= GAIN
+    if cut and not on: last_row_only(folder)
+    return dict(**DRAFT, gain=statistics.median(gains), same=same, on=on)
 
 # %% ../nbs/07f_runtime.ipynb #320ac9da
 def choose_runtime(

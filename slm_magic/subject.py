@@ -18,6 +18,7 @@ from .evaluate import task_of, wanted
 from .examples import Examples
 from .export import Export, export_onnx, merged_copy
 from .footprint import Footprint
+from .last_row import last_row_only
 from .methods import METHODS
 from .model import find_model, load_config, load_model, load_tokenizer
 from .options import RecipeError
@@ -102,8 +103,10 @@ class Subject:
         "Log-probabilities of the trained model."
         return reference(self.model, half.rows)
     def export(self, path, rows, meanwhile, beside):
-        "An fp32 ONNX folder of the merged model."
-        return export_onnx(self.merged, self.tokenizer, path, rows, meanwhile, beside)
+        "An fp32 ONNX folder of the merged model, which makes the logits that are asked for."
+        res = export_onnx(self.merged, self.tokenizer, path, rows, meanwhile, beside)
+        last_row_only(res.path)
+        return res
     def plans(self, export, precision, rows, stopped):
         "The candidates; those that need calibration are left out when nobody wants to wait for it."
         found = hessians(self.merged, rows) if any(o.method == 'gptq' for o in schemes(precision)) and not stopped else None
