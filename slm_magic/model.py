@@ -15,7 +15,7 @@ from .memory import check_memory, estimate, free_memory, pick_device, pick_dtype
 from .methods import METHODS
 from .options import RecipeError, suggest
 from .outputs import with_outputs
-from .quiet import quiet
+from .quiet import quiet, uninterrupted
 from .recipe import Recipe, tiny_data, tiny_model
 
 
@@ -56,7 +56,7 @@ def load_config(
     trust_remote_code:bool=False, # run code that comes with the model
 ):
     "The model's configuration; small, and enough for every check."
-    from transformers import AutoConfig
+    with uninterrupted(): from transformers import AutoConfig # and torch
     return _load('configuration', name, AutoConfig, trust_remote_code=trust_remote_code)
 
 def load_tokenizer(

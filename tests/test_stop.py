@@ -1,5 +1,5 @@
 "Stopped at any moment: nothing half-written is left, the next cell runs, and resuming goes on as if nothing had happened."
-import os, shutil, signal, subprocess, sys
+import os, shutil, signal, subprocess, sys, time
 import pytest
 from kernel import Kernel
 from slm_magic import Run
@@ -108,6 +108,21 @@ def test_interrupted_search(k, straight):
     before = files()
     check_export(k, 'slm_magic.optimize.complete')
     assert files() == before and k.value('Bundle(made.path).generate("Hooray!") == made.generate("Hooray!")') == 'True'
+
+@pytest.mark.slow
+@pytest.mark.parametrize('seconds', [.5, 2, 4])
+def test_interrupted_imports(tmp_path, seconds):
+    "■ in the first seconds of a kernel, while torch is imported: the cell can be run again"
+    k = Kernel(tmp_path)
+    try:
+        k.run('%load_ext slm_magic')
+        cell = k.kc.execute('%finetune --max_steps 2 --samples 0 --eval 8;', allow_stdin=True)
+        time.sleep(seconds)
+        k.km.interrupt_kernel()
+        while (reply := k.kc.get_shell_msg(timeout=120))['parent_header'].get('msg_id') != cell: pass
+        assert reply['content'].get('ename', 'KeyboardInterrupt') == 'KeyboardInterrupt'
+        assert k.run('%finetune --max_steps 2 --samples 0 --eval 8 -o ft;')[1]['status'] == 'ok' and k.value('ft.status') == 'done'
+    finally: k.close()
 
 script = hook + f'''
 import sys
