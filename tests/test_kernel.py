@@ -95,3 +95,16 @@ def test_scrub(client):
     assert answer and f'<b>{escape(answer)}</b>' in now
     said,end = run(client, 'ft.scrub()', allow_stdin=False)
     assert len(frames(said)) == 1 and not [m for m in said if m['msg_type'] == 'comm_open']
+
+def test_form(client):
+    "A form is a widget beside a still form where somebody can fill it in; without a frontend it is the still form, and no widget is made; what the magic would refuse is refused at once"
+    run(client, '%load_ext slm_magic')
+    for frontend in True, False:
+        said,end = run(client, '%finetune --form --lr 3e-3 -o later', allow_stdin=frontend)
+        data, = [m['content']['data'] for m in frames(said)]
+        assert end['status'] == 'ok' and data['text/plain'].endswith('%%finetune -o later\nlearning_rate: 0.003') and '0.003' in data['text/html']
+        assert ('application/vnd.jupyter.widget-view+json' in data) == frontend == any(m['msg_type'] == 'comm_open' for m in said)
+    said,end = run(client, '%finetune --form --lr fast')
+    assert end['ename'] == 'UsageError' and "learning_rate must be a number, not 'fast'" in end['evalue']
+    said,end = run(client, '"later" in globals(), _form.cell')
+    assert 'False' in str(said)
