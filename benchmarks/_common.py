@@ -203,7 +203,7 @@ def processor() -> str:
 def described(threads:int=1, rounds:int=None) -> str:
     "When and on what, for the head of a table."
     versions = ', '.join(f'{o} {version(o)}' for o in ('slm_magic', 'torch', 'transformers', 'peft'))
-    parts = [f'{datetime.date.today()}', processor(), f"{threads} thread{'s'*(threads != 1)} for each", f'{rounds} rounds' if rounds else '', 'load average at the end ' + ' '.join(f'{o:.1f}' for o in os.getloadavg()), versions]
+    parts = [f'{datetime.date.today()}', f"{threads} thread{'s'*(threads != 1)} for each", f'{rounds} rounds' if rounds else '', 'load average at the end ' + ' '.join(f'{o:.1f}' for o in os.getloadavg()), versions]
     return ' · '.join(o for o in parts if o)
 
 def table(head:list[str], rows:list[list]) -> str:
@@ -219,11 +219,12 @@ def bar(what:str, value:float|None, limit:float, least:bool=True, form='{:.2f}')
     return f"- {'pass' if good else 'FAIL'}: {what}: {form.format(value)} ({'at least' if least else 'at most'} {form.format(limit)})"
 
 def publish(name:str, text:str, path:Path=README):
-    "Print `text`, and put it between the markers of `name` in the README."
+    "Print `text`, and put it between the markers of `name` in the README, under this processor; what others have measured there stays."
     print('\n' + text + '\n', flush=True)
     start,end = f'<!-- {name} -->',f'<!-- /{name} -->'
     page = path.read_text(encoding='utf-8')
     before,found,rest = page.partition(start)
-    _,closed,after = rest.partition(end)
+    said,closed,after = rest.partition(end)
     if not found or not closed: raise ValueError(f'{path.name} has no {start} … {end}')
-    path.write_text(before + start + '\n' + text.strip() + '\n' + end + after, encoding='utf-8')
+    parts = {o.partition('\n')[0].strip(): o.partition('\n')[2].strip() for o in said.split('\n### ')[1:]} | {processor(): text.strip()}
+    path.write_text(before + start + '\n' + '\n\n'.join(f'### {k}\n\n{v}' for k,v in sorted(parts.items())) + '\n' + end + after, encoding='utf-8')

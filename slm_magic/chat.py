@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CHATS', 'PLAIN_CHAT', 'find_chat', 'messages_of', 'render_chat', 'takes_system', 'answer_spans', 'chat_pair',
-           'chat_prompt']
+           'chat_prompt', 'before_answer', 'prompts_of', 'takes_turns', 'conversation_prompt']
 
 # %% ../nbs/00_chat.ipynb #12994675
 import json, re
@@ -151,5 +151,47 @@ def chat_prompt(
     system:str=None,   # system message
 ) -> str:
     "`text` as the user's turn, up to where the assistant's words begin."
-    messages = ([dict(role='system', content=system)] if system else []) + [dict(role='user', content=text)]
+    return before_answer(tokenizer, ([dict(role='system', content=system)] if system else []) + [dict(role='user', content=text)])
+
+def before_answer(
+    tokenizer,           # one with or without a chat template
+    messages:list[dict], # the last one is not the assistant's
+) -> str:
+    "The conversation, up to where the assistant's next words begin."
     return render_chat(tokenizer, [*messages, dict(role='assistant', content='qzxj')]).rpartition('qzxj')[0]
+
+# %% ../nbs/00_chat.ipynb #85f2d950
+def prompts_of(
+    asked, # text, messages, or several of them
+) -> tuple[list, bool]: # texts and conversations, and whether it is one that was asked
+    "What is to be answered."
+    if isinstance(asked, str): return [asked], True
+    if isinstance(asked, dict) or not hasattr(asked, '__iter__'): raise RecipeError(f'a prompt is a text, a list of messages such as [{{"role": "user", "content": "…"}}], or a list of prompts; not {type(asked).__name__}.')
+    asked = list(asked)
+    return ([asked], True) if any(isinstance(o, dict) for o in asked) else (asked, False)
+
+def takes_turns(
+    tokenizer,  # of the model
+    parts:dict, # prefix and suffix of its prompts, or None
+) -> bool:
+    "Whether prompts end as a user's turn does, so that earlier turns can stand before it."
+    after = chat_prompt(tokenizer, '\0').partition('\0')[2].rstrip(' ')
+    return parts is not None and after.strip() != '' and parts['suffix'].rstrip(' ') == after
+
+def conversation_prompt(
+    tokenizer,           # of the model
+    messages:list[dict], # role and content of each turn
+    parts:dict,          # prefix and suffix of its prompts, or None
+) -> str:
+    "`messages` in the form that the model was trained on, up to where its next words begin."
+    from jinja2 import TemplateError
+    turns,parts = [_message(o, f'message {i}') for i,o in enumerate(messages, 1)],parts or dict(prefix='', suffix='')
+    if turns[-1]['role'] not in ('user', 'tool'): raise RecipeError(f"the last message is the {turns[-1]['role']}'s, so there is nothing to answer; end with one of the user.")
+    if not takes_turns(tokenizer, parts):
+        if len(turns) > 1: raise RecipeError(f'this model was trained on single prompts, not on conversations, and {len(turns)} messages are given; give the last one alone.')
+        return parts['prefix'] + turns[0]['content'] + parts['suffix']
+    try: text = before_answer(tokenizer, turns)
+    except (TemplateError, TypeError) as e: raise RecipeError(f"the model's chat template refuses it: {str(e).splitlines()[0][:150]}") from None
+    if turns[0]['role'] != 'system': return parts['prefix'] + text.removeprefix(chat_prompt(tokenizer, '\0').partition('\0')[0])
+    bos = tokenizer.bos_token or ''
+    return bos + text if parts['prefix'].startswith(bos) and not text.startswith(bos) else text

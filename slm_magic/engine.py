@@ -194,6 +194,7 @@ def accelerate_step(
     stock:str='',         # why to change nothing
     padded:str='',        # why not to pack
     fuse:bool=True,       # head and loss as one operation; not for a loss of one's own
+    products:str=None,    # setting of fp32 products, for `fast_products`
 ):                        # Engine
     "For the length of the block `model` trains by the fast step; it is itself again after it."
     if head != 'causal': padded = padded or f'as {head} models read them'
@@ -204,7 +205,7 @@ def accelerate_step(
         return
     bf16,low = wants_bf16(precision, model),next(model.parameters()).element_size() < 4
     with ExitStack() as stack:
-        if next(model.parameters()).device.type == 'cpu': stack.enter_context(fast_products())
+        if next(model.parameters()).device.type == 'cpu': stack.enter_context(fast_products(products))
         undo,plain,engine.onednn = {},HEADS[head].collate(rows, pad_id),torch.get_float32_matmul_precision() == 'medium'
         stack.callback(lambda: [take_back(undo, o) for o in list(undo)])
         wanted = [o for o in PATCHES if not padded or o not in ('attention', 'last-layer')]

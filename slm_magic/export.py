@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['LOGITS_MAX', 'KL_MAX', 'REACH', 'WRITERS', 'merged_copy', 'difference', 'edge_of', 'gate_rows', 'parity', 'passes',
-           'run_builder', 'error_line', 'check_output', 'Export', 'gate', 'why', 'no_route', 'export_onnx',
-           'save_source', 'add_adapters']
+           'Job', 'run_builder', 'error_line', 'check_output', 'Export', 'gate', 'CannotRun', 'running', 'why',
+           'no_route', 'export_onnx', 'save_source', 'add_adapters']
 
 # %% ../nbs/07_export.ipynb #a6efca5f
-import copy, os, re, subprocess, sys, tempfile
+import copy, json, os, re, subprocess, sys, tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from .adapters import add_adapters
@@ -111,31 +112,45 @@ def _max(a, b):
     return a if a != a or a > b else b
 
 def passes(
-    p:dict, # what `parity` returns
+    p:dict,                     # what `parity` returns
+    logits_max:float=LOGITS_MAX,# largest relative error of the logits
+    kl_max:float=KL_MAX,        # largest mean KL [nats per token]
 ) -> bool:
     "Whether an export is kept."
-    return p['prefill'] <= LOGITS_MAX and p['decode'] <= LOGITS_MAX and p['kl'] <= KL_MAX
+    return p['prefill'] <= logits_max and p['decode'] <= logits_max and p['kl'] <= kl_max
 
 # %% ../nbs/07_export.ipynb #153169c5
-_builder = '''import signal, sys
+_builder = '''import json, shutil, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN) # an interrupt of the notebook goes to all its processes; what it means here, the notebook's own decides
 import onnxruntime_genai.models
 from onnxruntime_genai.models.builder import create_model, parse_extra_options
-source, out, cache = sys.argv[1:]
-options = parse_extra_options(None, source, out, "fp32", "cpu", cache, ["hf_token=false"])
-create_model(None, source, out, "fp32", "cpu", cache, **options)'''
+source, cache, *jobs = sys.argv[1:]
+for i,job in enumerate(jobs):
+    out, precision, provider, *options = json.loads(job)
+    try: create_model(None, source, out, precision, provider, cache, **parse_extra_options(None, source, out, precision, provider, cache, ["hf_token=false", *options]))
+    except Exception:
+        if not i: raise
+        shutil.rmtree(out, ignore_errors=True)'''
+
+@dataclass
+class Job:
+    "A graph for the builder to write."
+    out:Path              # folder to fill
+    precision:str='fp32'  # fp32, fp16, bf16, int8 or int4
+    provider:str='cpu'    # execution provider, as the builder calls it
+    options:tuple=()      # as in 'algo_config=k_quant_mixed'
 
 def run_builder(
     source:Path,      # Hugging Face folder
-    out:Path,         # folder to fill
+    *jobs:Job,        # the first must succeed; the folder of another is missing when it does not
     meanwhile=None,   # called without arguments while the builder works
 ):
-    "Write the fp32 ONNX folder of `source`; `RecipeError` with the builder's own error."
+    "Write ONNX folders of `source`; `RecipeError` with the builder's own error."
     with tempfile.TemporaryDirectory() as tmp:
         log = Path(tmp)/'log.txt'
         env = os.environ | dict(ORT_DISABLE_TELEMETRY='1', TQDM_DISABLE='1', PYTHONWARNINGS='ignore')
         with log.open('w') as f:
-            process = subprocess.Popen([sys.executable, '-P', '-c', _builder, str(source), str(out), f'{tmp}/cache'], stdout=f, stderr=subprocess.STDOUT, env=env)
+            process = subprocess.Popen([sys.executable, '-P', '-c', _builder, str(source), f'{tmp}/cache', *(json.dumps([str(o.out), o.precision, o.provider, *o.options]) for o in jobs)], stdout=f, stderr=subprocess.STDOUT, env=env)
             try:
                 if meanwhile: meanwhile()
                 code = process.wait()
@@ -160,7 +175,7 @@ def check_output(
     "`path`, when an export may be written there."
     path = Path(path).expanduser().absolute()
     if path.exists() and not path.is_dir(): raise RecipeError(f'{path} is a file; name a folder for the ONNX model.')
-    if path.exists() and any(path.iterdir()) and not (path/'genai_config.json').exists():
+    if path.exists() and any(path.iterdir()) and not any((path/o).exists() for o in ('genai_config.json', 'report.json')):
         raise RecipeError(f'{path} already holds files that are not an ONNX export (such as {sorted(o.name for o in path.iterdir())[0]}); choose another output_path.')
     made = [o for o in path.parents if not o.exists()]
     try:
@@ -187,16 +202,28 @@ def gate(
     model,    # PreTrainedModel it was made from
     rows=(),  # token ids of real text
     writer:str='the exporter', # of the graph, for the message
+    logits_max:float=LOGITS_MAX, # as in `passes`
+    kl_max:float=KL_MAX,         # likewise
 ) -> dict:    # as from `parity`
     "Let `folder` pass only if it computes what `model` computes; `RecipeError` otherwise."
-    try:
+    with running(writer):
         decoder = Decoder(folder)
         p = parity(decoder, model, gate_rows(model.config, rows, decoder.config['context_length']))
-    except Exception as e: # onnxruntime's errors have no class in common
-        if not type(e).__module__.startswith('onnxruntime'): raise
-        raise RecipeError(f'the graph of {writer} cannot be run: {str(e).rpartition("Status Message: ")[2][:200]}') from None
-    if not passes(p): raise RecipeError(f"the graph of {writer} computes something else: logits differ by {p['prefill']:.1e} when reading and {p['decode']:.1e} when continuing (limit {LOGITS_MAX:g}), KL {p['kl']:.1e} (limit {KL_MAX:g})")
+    if not passes(p, logits_max, kl_max): raise RecipeError(f"the graph of {writer} computes something else: logits differ by {p['prefill']:.1e} when reading and {p['decode']:.1e} when continuing (limit {logits_max:g}), KL {p['kl']:.1e} (limit {kl_max:g})")
     return p
+
+class CannotRun(RecipeError):
+    "A graph that onnxruntime does not run on this machine."
+
+@contextmanager
+def running(
+    writer:str, # of the graph, for the message
+):
+    "Errors of onnxruntime in the block as `CannotRun`."
+    try: yield
+    except Exception as e: # they have no class in common
+        if not type(e).__module__.startswith('onnxruntime'): raise
+        raise CannotRun(f'the graph of {writer} cannot be run: {str(e).rpartition("Status Message: ")[2][:200]}') from None
 
 # %% ../nbs/07_export.ipynb #ca7a1caa
 WRITERS = dict(builder='the ONNX model builder', dynamo="PyTorch's ONNX exporter")
@@ -224,13 +251,15 @@ def export_onnx(
     path,            # folder to make
     rows=(),         # token ids of real text to compare on, besides random ones
     meanwhile=None,  # called without arguments while the builder works
+    beside=None,     # existing folder for what is made on the way: the merged model in `source`, the builder's own four-bit graph in `peers`
 ) -> Export:
     "Export `model` to `path` in fp32, if the graph then gives PyTorch's logits; otherwise `RecipeError`, and no folder."
     path,model = check_output(path),merged_copy(model)
     def by_builder(out):
-        with tempfile.TemporaryDirectory() as source:
+        with tempfile.TemporaryDirectory() as work:
+            source = Path(beside or work)/'source'
             save_source(model, tokenizer, source)
-            run_builder(Path(source), out, meanwhile)
+            run_builder(source, Job(out), *([Job(Path(beside)/'peers', 'int4')] if beside else []), meanwhile=meanwhile)
     def by_dynamo(out): run_dynamo(model, tokenizer, out)
     refused = {}
     for route,write in dict(builder=by_builder, dynamo=by_dynamo).items():

@@ -151,7 +151,7 @@ def table(
     body:list[list[str]], # cells, already escaped
 ) -> str:
     "A plain table."
-    def row(cells, tag, style): return f'<tr style="{style}">' + ''.join(f'<{tag} style="text-align:left;vertical-align:top">{o}</{tag}>' for o in cells) + '</tr>'
+    def row(cells, tag, style): return f'<tr style="{style}">' + ''.join(f'<{tag} style="text-align:left;vertical-align:top{";white-space:nowrap"*(tag == "th")}">{o}</{tag}>' for o in cells) + '</tr>'
     rows = ''.join(row(o, 'td', 'border-top:1px solid #8883') for o in body)
     return f'<table cellpadding="5" style="margin:12px 0 0;font-size:13px;border-collapse:collapse"><thead>{row(head, "th", "opacity:.72")}</thead><tbody>{rows}</tbody></table>' if body else ''
 
@@ -166,7 +166,7 @@ def answers_table(
     if not strip: return ''
     asked,expected,base,says = zip(*strip)
     known = dict(prompt=asked) | (dict(expected=expected) if any(expected) else {}) | (dict(base=base) if None not in base else {}) # of prompts of one's own nobody knows what to expect
-    def one(answer, right): return cut(answer) + (' ✓' if right and answer.strip() == right.strip() else '')
+    def one(answer, right): return cut(answer) + ('\xa0✓' if right and answer.strip() == right.strip() else '')
     answers = {'now' if s is None else f'step {s:,}': [f'<b>{one(*o)}</b>' if s == (steps[-1] if bold is None else bold) else one(*o) for o in zip(said, expected)] for s,said in zip(steps, zip(*says))}
     columns = {k: map(cut, v) for k,v in known.items()} | answers
     return table(list(columns), [*zip(*columns.values())])
@@ -186,8 +186,9 @@ def progress(
 ) -> str:
     "A bar, with the step and the time."
     found,share = facts(m),min(1., m.step/max(m.max_steps, 1))
+    right = ' · '.join(found[k].replace(' < ', ' · ') for k in ('steps', 'time') if k in found)
     return (f'<div style="height:6px;border-radius:3px;background-color:#8883;margin:8px 0 3px"><div style="height:6px;border-radius:3px;width:{share:.1%};background-color:{_states.get(m.status, "#666")}"></div></div>'
-            f'<div style="display:flex;justify-content:space-between;{_faint}"><span>step {found["step"]} · {100*share:.{1 if share < .1 else 0}f} %</span><span>{escape(found["time"].replace(" < ", " · "))}</span></div>')
+            f'<div style="display:flex;justify-content:space-between;{_faint}"><span>step {found["step"]} · {100*share:.{1 if share < .1 else 0}f} %</span><span>{escape(right)}</span></div>')
 
 def tiles(
     m:Moment, # what is known
@@ -201,12 +202,12 @@ def tiles(
         if m.best_by == LOSS: values['eval loss'] = values['eval loss'][0], f'best {best[by]:.4f} {when}'
         else: values['best ' + by.removeprefix('eval_')] = f'{best[by]:.4f}', when
     if (rate := m.last('learning_rate')) is not None: values['learning rate'] = f'{rate:.2g}', ''
-    if 'speed' in found: values['speed'] = found['speed'], found.get('steps', '')
+    if 'speed' in found: values['speed'] = found['speed'], ''
     for name,use in ('peak memory', 'CPU'), ('peak GPU memory', 'GPU'):
         if name in found: values[name] = found[name], f'{use} {found[use]}' if use in found else ''
     def one(name, value, note):
         note = note and f'<span style="font-size:11px;font-weight:400;opacity:.72;padding-left:6px">{escape(note)}</span>'
-        return f'<div style="flex:1 1 auto;padding:3px 10px 5px;border:1px solid #8883;border-radius:8px;background-color:#88888814"><div style="font-size:11px;opacity:.72">{escape(name)}</div><div style="font-size:15px;font-weight:600;white-space:nowrap">{escape(value)}{note}</div></div>'
+        return f'<div style="flex:1 1 auto;padding:3px 9px 5px;border:1px solid #8883;border-radius:8px;background-color:#88888814"><div style="font-size:11px;opacity:.72">{escape(name)}</div><div style="font-size:15px;font-weight:600;white-space:nowrap">{escape(value)}{note}</div></div>'
     return f'<div style="display:flex;flex-wrap:wrap;gap:8px;margin:8px 0 10px">{"".join(one(k, *v) for k,v in values.items())}</div>' if values else ''
 
 # %% ../nbs/05_frames.ipynb #d4c03352

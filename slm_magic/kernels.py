@@ -29,15 +29,15 @@ def note_of(
 # %% ../nbs/03b_kernels.ipynb #3633c233
 @cache
 def lora_function():
-    """`apply(x [..., in], note, scales, *layers) -> outputs [..., out], one for each layer`; a layer is four arguments, W [out, in], bias [out] or None, A [r, in] and B [out, r].
+    """`apply(x [..., in], note, dtype, scales, *layers) -> outputs [..., out], one for each layer`; a layer is four arguments, W [out, in], bias [out] or None, A [r, in] and B [out, r].
 
-    `note` is what `note_of(x)` says; gradients for x, A and B.
+    `note` is what `note_of(x)` says, `dtype` that of the outputs; gradients for x, A and B.
     """
     import torch
     from torch.nn.functional import linear
     class Lora(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, x, note, scales, *layers):
+        def forward(ctx, x, note, wanted, scales, *layers):
             Ws,biases,As,Bs = (layers[i::4] for i in range(4))
             dtype,(ctx.again,parts) = Ws[0].dtype,note
             low,ctx.ranks = x.reshape(-1, x.shape[-1]).to(dtype),[len(A) for A in As]
@@ -46,7 +46,7 @@ def lora_function():
             outs = [linear(low, W, None if bias is None else bias.to(dtype)).addmm_(part, b.t()) for W,bias,b,part in zip(Ws, biases, bs, xa.split(ctx.ranks, 1))]
             ctx.save_for_backward(*(parts or [low]), a, xa, *bs, *Ws)
             ctx.scales,ctx.shape,ctx.dtypes = scales,x.shape,(x.dtype, As[0].dtype)
-            return tuple(o.view(*x.shape[:-1], -1).to(x.dtype) for o in outs)
+            return tuple(o.view(*x.shape[:-1], -1).to(wanted) for o in outs)
         @staticmethod
         def backward(ctx, *grads):
             n = len(grads)
@@ -62,7 +62,7 @@ def lora_function():
                 dx = gs[0] @ Ws[0]
                 for g,W in zip(gs[1:], Ws[1:]): dx.addmm_(g, W)
                 dx = dx.addmm_(ga, a).view(ctx.shape).to(ctx.dtypes[0])
-            return dx, None, None, *(o for dA,dB in zip(dAs, dBs) for o in (None, None, dA.to(ctx.dtypes[1]), dB.to(ctx.dtypes[1])))
+            return dx, None, None, None, *(o for dA,dB in zip(dAs, dBs) for o in (None, None, dA.to(ctx.dtypes[1]), dB.to(ctx.dtypes[1])))
     return Lora
 
 # %% ../nbs/03b_kernels.ipynb #5be99fcc

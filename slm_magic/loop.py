@@ -135,11 +135,12 @@ def classes_right(
 def fast_step(
     plan:Plan, # its recipe and rows
     model,     # with its trainable parameters switched on
+    products:str=None, # setting of fp32 products; default: the faster one
 ):             # context manager of an `Engine`
     "The engine of a run."
     r,rows = plan.recipe,plan.data.train
     return accelerate_step(model, few_rows(rows, plan.data.head), plan.data.head, pad_id=plan.tokenizer.pad_token_id, longest=max(map(len, rows.input_ids)), precision=r.precision,
-                           stock=why_stock(r), padded=why_padded(r), fuse=r.loss is None and not r.upstream.get('label_smoothing_factor'))
+                           stock=why_stock(r), padded=why_padded(r), fuse=r.loss is None and not r.upstream.get('label_smoothing_factor'), products=products)
 
 # %% ../nbs/04_loop.ipynb #909cb479
 def make_trainer(

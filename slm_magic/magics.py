@@ -93,7 +93,7 @@ def call(
     for o in (*getattr(command, 'made', ()), result):
         if is_run(o): shell.user_ns['_run'] = o
     if type(result).__name__ == 'Cell': shell.set_next_input(str(result))
-    if not silent and name != 'chat': return result
+    if not silent and not (name == 'chat' and isinstance(result, (str, dict))): return result # those have been shown
 
 # %% ../nbs/13_magics.ipynb #0444b99b
 def complete(

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'accuracy', 'exact_match', 'macro_f1', 'micro_f1', 'f1', 'entities', 'lists_entities', 'entity_f1', 'extra',
-           'bleu', 'chrf', 'Words', 'rouge', 'rouge1', 'rouge2', 'rougeL', 'name_of', 'find_metrics', 'default_metrics',
-           'number', 'takes_rows', 'compute_metrics', 'wilson', 'bootstrap', 'calibration_error']
+           'bleu', 'chrf', 'Words', 'rouge', 'row_rouge', 'rouge1', 'rouge2', 'rougeL', 'name_of', 'find_metrics',
+           'default_metrics', 'number', 'takes_rows', 'compute_metrics']
 
 # %% ../nbs/02_metrics.ipynb #ee7e60fd
-import inspect, json, math, re
+import inspect, json, re
 from collections import Counter
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from .options import RecipeError, suggest
@@ -125,10 +126,12 @@ def rouge(
     references:list[str],  # what is right
 ) -> dict[str, float]:     # rouge1, rouge2, rougeL, each 0 to 1
     "F-measure of words, pairs of words, and the longest common sequence (Lin 2004), averaged over rows."
-    kinds = 'rouge1', 'rouge2', 'rougeL'
-    scorer = extra('rouge_score.rouge_scorer').RougeScorer(kinds, tokenizer=Words())
-    rows = [scorer.score(r, p) for p,r in zip(predictions, references, strict=True)]
-    return {k: sum(o[k].fmeasure for o in rows)/len(rows) for k in kinds}
+    rows = [row_rouge(p, r) for p,r in zip(predictions, references, strict=True)]
+    return {k: sum(o[k].fmeasure for o in rows)/len(rows) for k in ('rouge1', 'rouge2', 'rougeL')}
+
+@lru_cache(4096) # an interval asks for the same rows many times
+def row_rouge(prediction, reference):
+    return extra('rouge_score.rouge_scorer').RougeScorer(['rouge1', 'rouge2', 'rougeL'], tokenizer=Words()).score(reference, prediction)
 
 def rouge1(predictions, references): return rouge(predictions, references)['rouge1']
 def rouge2(predictions, references): return rouge(predictions, references)['rouge2']
@@ -195,41 +198,3 @@ def compute_metrics(
         try: res |= {str(k): number(v) for k,v in (value if isinstance(value, dict) else {name: value}).items()}
         except (TypeError, ValueError): raise RecipeError(f'the metric {name} must give a number or a dict of numbers, not {str(value)[:60]!r}.') from None
     return res
-
-# %% ../nbs/02_metrics.ipynb #61197b86
-def wilson(
-    hits:float,    # how many were right, or won; a tie counts one half
-    n:int,         # of so many
-    z:float=1.96,  # for 95 %
-) -> tuple[float, float]: # lowest and highest share that fits
-    "Wilson score interval (Wilson 1927, eq. 2)."
-    if not n: return 0., 1.
-    p = hits/n
-    middle,half = (p + z*z/(2*n))/(1 + z*z/n),z*math.sqrt(p*(1-p)/n + z*z/(4*n*n))/(1 + z*z/n)
-    return max(0., min(p, middle-half)), min(1., max(p, middle+half)) # rounding must not put the share outside
-
-# %% ../nbs/02_metrics.ipynb #6a71fb4c
-def bootstrap(
-    values:list[float],       # sum of each row
-    weights:list[float]=None, # what each row's sum is a sum over; default: 1
-    n:int=1000,               # how often rows are drawn
-    seed:int=42,              # same seed, same interval
-) -> tuple[float, float]:     # 95 % percentile interval of the mean
-    "How far the mean could be off because other rows might have been held out."
-    import numpy as np
-    draw,v = np.random.default_rng(seed),np.asarray(values, float)
-    w = np.ones(len(v)) if weights is None else np.asarray(weights, float)
-    picks = (draw.integers(len(v), size=len(v)) for _ in range(n))
-    low,high = np.percentile([v[i].sum()/max(w[i].sum(), 1e-12) for i in picks], (2.5, 97.5))
-    return float(low), float(high)
-
-# %% ../nbs/02_metrics.ipynb #d775e4f7
-def calibration_error(
-    confidences:list[float], # probability of each answer, 0 to 1
-    hits:list[bool],         # whether it was right
-    bins:int=15,             # equally wide
-) -> float:                  # 0 to 1
-    "Expected calibration error."
-    groups = {}
-    for c,h in zip(confidences, hits, strict=True): groups.setdefault(min(int(c*bins), bins-1), []).append((c, h))
-    return sum(abs(sum(c for c,_ in g) - sum(h for _,h in g)) for g in groups.values())/len(hits)

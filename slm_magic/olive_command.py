@@ -167,8 +167,8 @@ def checked_values(
     "Refuse what cannot be done, before the first command of a chain has begun."
     if command.verb in ('finetune', 'search'): Recipe.make(line={k: v for k,v in command.values.items() if command.verb == 'finetune' or not k.startswith('search_')})
     if command.verb == 'optimize':
-        from slm_magic.optimize import check_wish
-        check_wish(command.values.get('precision', 'auto'), command.values.get('device', 'cpu'))
+        from slm_magic.targets import find_target
+        find_target(command.values.get('precision', 'auto'), command.values.get('device'), command.values.get('provider'))
 
 def run_chain(
     command:OliveCommand, # the first

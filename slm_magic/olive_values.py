@@ -194,20 +194,19 @@ def meant_finetune(
     return command
 
 # %% ../nbs/10d_olive_values.ipynb #238fd11b
-_npu = 'QNNExecutionProvider', 'VitisAIExecutionProvider'
-_gpu = ('CUDAExecutionProvider', 'DmlExecutionProvider', 'TensorrtExecutionProvider', 'NvTensorRTRTXExecutionProvider', 'ROCMExecutionProvider', 'MIGraphXExecutionProvider',
-        'WebGpuExecutionProvider', 'JsExecutionProvider')
-_any = 'CPUExecutionProvider', 'OpenVINOExecutionProvider'
+_providers = dict(CPUExecutionProvider='cpu', CUDAExecutionProvider='cuda', DmlExecutionProvider='dml', WebGpuExecutionProvider='webgpu', NvTensorRTRTXExecutionProvider='trt-rtx', OpenVINOExecutionProvider='openvino',
+                  QNNExecutionProvider='qnn', VitisAIExecutionProvider='vitisai', TensorrtExecutionProvider=None, ROCMExecutionProvider=None, MIGraphXExecutionProvider=None, JsExecutionProvider=None) # None: of Olive's list, but no target here
 
 def place_provider(
-    values:dict, # changed in place: provider becomes device
+    values:dict, # changed in place: the provider gets the name it has here
 ):
-    "The device that an execution provider is for; Olive lets the provider win, too."
+    "The target of an execution provider; Olive lets the provider win over the device, too."
     provider = values.pop('provider', None)
     if provider is None: return
-    known = [*_npu, *_gpu, *_any]
-    if provider not in known: raise RecipeError(f"provider cannot be {str(provider)[:60]!r}; choose one of: {', '.join(known)}.{suggest(provider, known)}")
-    if provider not in _any: values['device'] = 'npu' if provider in _npu else 'gpu'
+    if provider not in _providers: raise RecipeError(f"provider cannot be {str(provider)[:60]!r}; choose one of: {', '.join(_providers)}.{suggest(provider, _providers)}")
+    if provider != 'CPUExecutionProvider':
+        values.pop('device', None)
+        values['provider'] = _providers[provider] or provider
 
 def place_run(
     values:dict,          # changed in place: model and adapter_path become run

@@ -290,8 +290,8 @@ def atomic_dir(
         old = path.with_name(f'.{path.name}-old-{os.getpid()}')
         if path.exists(): os.replace(path, old)
         try: os.replace(tmp, path)
-        except OSError:
-            if old.exists(): os.replace(old, path)
+        except BaseException:
+            if old.exists() and not path.exists(): os.replace(old, path)
             raise
         shutil.rmtree(old, ignore_errors=True)
     except BaseException:

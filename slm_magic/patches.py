@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NORMS', 'SIDE_BY_SIDE', 'PATCHES', 'set_forward', 'fuse_norms', 'through', 'fuse_gates', 'plain_lora', 'Together',
-           'groups_of', 'fuse_lora', 'text_config', 'unwrapped', 'block_attention', 'tokenwise', 'last_layer',
+           'groups_of', 'inner', 'fuse_lora', 'text_config', 'unwrapped', 'block_attention', 'tokenwise', 'last_layer',
            'take_back']
 
 # %% ../nbs/03e_patches.ipynb #d2383743
@@ -75,13 +75,15 @@ class Together:
     def __init__(self,
         layers:list,  # peft's LoRA layers
         weights:dict, # layer to its weight in bf16; empty for fp32 products
-    ): self.layers,self.weights,self.x,self.ready = layers,weights,None,{}
+        narrow:bool=False, # may outputs stay in bf16?
+    ): self.layers,self.weights,self.narrow,self.x,self.ready = layers,weights,narrow,None,{}
 
     def compute(self, layers, x):
         import torch
         names,low = [m.active_adapters[0] for m in layers],{} if torch.is_inference_mode_enabled() else self.weights
         parts = [(low.get(m, m.base_layer.weight), m.base_layer.bias, m.lora_A[n].weight, m.lora_B[n].weight) for m,n in zip(layers, names)]
-        return dict(zip(layers, lora_function().apply(x, note_of(x), [m.scaling[n] for m,n in zip(layers, names)], *chain(*parts))))
+        note,dtype = (None, []) if low else note_of(x),torch.bfloat16 if low and self.narrow else x.dtype
+        return dict(zip(layers, lora_function().apply(x, note, dtype, [m.scaling[n] for m,n in zip(layers, names)], *chain(*parts))))
 
     def __call__(self, layer, x):
         if layer in self.ready and x is not self.x: self.layers = [] # they are given different inputs
@@ -106,13 +108,23 @@ def groups_of(
                 for m in group: left.pop(m)
     return res + [[m] for m in left]
 
+def inner(
+    model,       # with LoRA layers in it
+    layers:list, # those that are fused
+) -> set:        # layers
+    "Those in the middle of a gated MLP that is fused as a whole."
+    found = [[children[n] for n in ('gate_proj', 'up_proj', 'gate_up_proj', 'down_proj') if n in children] for children in (dict(m.named_children()) for m in model.modules()) if 'down_proj' in children]
+    return {m for o in found if all(m in layers for m in o) for m in o[:-1]}
+
 def fuse_lora(model, undo, bf16=False, **_):
     "LoRA layers as one operation."
     from peft.tuners.lora.layer import LoraLayer
     layers = [m for m in model.modules() if isinstance(m, LoraLayer)]
     why = [plain_lora(m) for m in layers]
-    for group in groups_of(model, [m for m,reason in zip(layers, why) if not reason]):
-        together = Together(group, {m: m.base_layer.weight.detach().bfloat16() for m in group} if bf16 else {})
+    fused = [m for m,reason in zip(layers, why) if not reason]
+    middle = inner(model, fused)
+    for group in groups_of(model, fused):
+        together = Together(group, {m: m.base_layer.weight.detach().bfloat16() for m in group} if bf16 else {}, group[0] in middle)
         for m in group:
             def forward(self, x, *args, stock=m.forward, together=together, **kwargs):
                 if args or kwargs or self.disable_adapters or self.merged: return stock(x, *args, **kwargs)

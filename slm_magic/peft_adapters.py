@@ -58,7 +58,8 @@ def check_head(
     run:Run, # to be exported
 ):
     "Refuse a run whose model does not write text."
-    if run.head != 'causal': raise RecipeError(f"the run {run.id} trained a head of the kind {run.head}; only language models can be optimized so far. It can be used as it is: {'run.embed(texts)' if run.head == 'embedding' else f'%chat {run.id}'}.")
+    if run.head in ('sequence', 'token'): raise RecipeError(f'the run {run.id} gives classes, so its adapter goes onto no language model; optimize it by itself: %optimize {run.id}.')
+    if run.head != 'causal': raise RecipeError(f"the run {run.id} trained a head of the kind {run.head}, for which there is no ONNX yet. It can be used as it is: {'run.embed(texts)' if run.head == 'embedding' else f'%chat {run.id}'}.")
 
 def find_adapter(
     thing,           # Run, its name or folder, or an adapter's folder

@@ -10,9 +10,9 @@ import json, os, random, time
 from html import escape
 from pathlib import Path
 from .live import place
-from .metrics import wilson
 from .options import RecipeError
 from .run import read_lines
+from .sure import wilson
 
 # %% ../nbs/06a_rate.ipynb #ea3b5d04
 class Rating:
@@ -47,8 +47,9 @@ class Rating:
         "Say which answer is better; it is on the disk when this returns."
         if choice not in ('a', 'b', 'tie'): raise RecipeError(f"a rating is 'a', 'b' or 'tie', not {choice!r}.")
         if i not in range(len(self.prompts)): raise RecipeError(f'there are {len(self.prompts)} prompts, from 0 to {len(self.prompts)-1}; {i!r} is none of them.')
-        self.better[i] = 'tie' if choice == 'tie' else self.names[(choice == 'b') != self.swapped[i]]
-        if self.path: add_line(self.path, dict(models=self.names, prompt=self.prompts[i], answers=self.answers[i], better=self.better[i], time=round(time.time(), 1)))
+        better = 'tie' if choice == 'tie' else self.names[(choice == 'b') != self.swapped[i]]
+        if self.path: add_line(self.path, dict(models=self.names, prompt=self.prompts[i], answers=self.answers[i], better=better, time=round(time.time(), 1)))
+        self.better[i] = better
 
     @property
     def result(self) -> dict:
@@ -68,11 +69,13 @@ def add_line(
     row,  # to add
 ):
     "Add `row` in one write that reaches the disk; a line that a crash cut off stays a line of its own."
-    with open(path, 'ab+') as f:
-        if f.seek(0, os.SEEK_END): f.seek(-1, os.SEEK_END)
-        whole = f.read() in (b'', b'\n')
-        f.write((b'' if whole else b'\n') + json.dumps(row).encode() + b'\n')
-        f.flush(); os.fsync(f.fileno())
+    try:
+        with open(path, 'ab+') as f:
+            if f.seek(0, os.SEEK_END): f.seek(-1, os.SEEK_END)
+            whole = f.read() in (b'', b'\n')
+            f.write((b'' if whole else b'\n') + json.dumps(row).encode() + b'\n')
+            f.flush(); os.fsync(f.fileno())
+    except OSError as e: raise RecipeError(f'the rating is not kept, because {path} cannot be written: {e.strerror}.') from None
 
 # %% ../nbs/06a_rate.ipynb #e9e616c4
 def verdict(
@@ -83,7 +86,7 @@ def verdict(
     sure = 'better' if o['low'] > .5 else 'worse' if o['high'] < .5 else 'not shown to be better or worse'
     return f"{o['first']} against {o['second']}: {o['wins']} wins, {o['ties']} ties, {o['losses']} losses; win rate {o['win_rate']:.0%} (95 % interval {o['low']:.0%} to {o['high']:.0%}): {sure}"
 
-def progress(r): return f"{r.result['rated']} of {len(r.prompts)} rated"
+def progress(r): return f"{r.result['rated']} of {len(r.prompts)} rated" + ('' if r.path else ', not kept: neither of the two is a run')
 
 def rating_text(
     r:Rating, # at any time
@@ -116,6 +119,7 @@ def rating_form(
     "Prompt, two answers, three buttons; the result when all is rated."
     from ipywidgets import HTML, Button, HBox, IntProgress, VBox
     bar,body = IntProgress(max=len(r.prompts), layout=dict(width='20em')),HTML()
+    where = HTML(f'<small>{"kept in " + escape(str(r.path)) if r.path else "not kept: neither of the two is a run"}</small>')
     says = dict(a='A is better', tie='tie', b='B is better')
     buttons = HBox([Button(description=o, tooltip=o) for o in says.values()])
     def show():
@@ -125,9 +129,11 @@ def rating_form(
         if i is None: buttons.layout.display = 'none'
     def press(choice):
         def on_click(_):
-            if r.next is not None: r.rate(r.next, choice)
-            show()
+            try:
+                if r.next is not None: r.rate(r.next, choice)
+                show()
+            except RecipeError as e: body.value = f'<p>{escape(str(e))}</p>' # what a callback raises is shown nowhere
         return on_click
     for choice,button in zip(says, buttons.children): button.on_click(press(choice))
     show()
-    return VBox([bar, body, buttons])
+    return VBox([bar, body, buttons, where])

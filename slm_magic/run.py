@@ -12,6 +12,7 @@ from base64 import b64encode
 from html import escape
 from pathlib import Path
 import yaml
+from .chat import conversation_prompt, prompts_of
 from .curves import best_row, curve_figure
 from .data import Data, DataReport, Examples
 from .environment import environment
@@ -23,7 +24,8 @@ from .recipe import Recipe, best_by
 from .predict import embed, predict
 from .snapshots import Snapshots
 from .stop import Wish
-from .template import Turns
+from .streaming import context_length, room, stream_answer
+from .template import Turns, encode_prompt
 from .tuned import load_adapter
 
 # %% ../nbs/04_run.ipynb #5eef484b
@@ -69,6 +71,7 @@ class RunFolder:
     seconds = property(lambda self: seconds_at_work(self.state, (self.path/'metrics.jsonl').stat().st_mtime)) # at work
     facts = property(lambda self: self._once('facts', lambda: self._read('data.json')))
     labels = property(lambda self: self.facts['labels'])
+    classes = property(lambda self: None if self.facts.get('turns') else self.labels) # the closed set of answers to one text; in a conversation an answer depends on more
     report = property(lambda self: self._once('report', lambda: DataReport(**self._read('data_report.json'))))
     head = property(lambda self: self.facts.get('head', 'causal'))
     best_by = property(lambda self: best_by(self.recipe)) # which score decides what is best, and whether more of it is better
@@ -136,17 +139,23 @@ class Run(RunFolder, Wish):
         return self._model.eval()
 
     def prompt(self, text) -> str:
-        "`text` in the form the model was trained on; a text that already has that form is left alone."
+        "A text or a conversation in the form the model was trained on; a text that already has that form is left alone."
         parts = self.facts['prompt']
+        if not isinstance(text, str): return conversation_prompt(self.tokenizer, text, parts)
         if parts is None or parts['prefix'].strip() and text.startswith(parts['prefix']): return text
         return parts['prefix'] + text + parts['suffix']
 
-    def generate(self, prompts, max_new_tokens:int=64, raw:bool=False):
-        "Answers to a prompt or a list of prompts: greedy text, the class, or the entities as JSON; `raw=True` passes the text on as it is."
+    def generate(self, prompts, max_new_tokens:int=64, raw:bool=False, stream:bool=False):
+        "Answers to a prompt, a list of messages, or a list of either: greedy text, the class, or the entities as JSON; `raw=True` passes text on as it is, `stream=True` gives the one answer piece by piece."
         if self.head == 'embedding': raise RecipeError(f'{self.id} gives vectors, not answers: use .embed(texts) or .similarity(one, other).')
-        many = [prompts] if isinstance(prompts, str) else list(prompts)
-        res = predict(self.model, self.tokenizer, many if raw else [self.prompt(o) for o in many], self.head, max_new_tokens=max_new_tokens, max_length=self.facts['max_length'])
-        return res[0] if isinstance(prompts, str) else res
+        asked,one = prompts_of(prompts)
+        if stream and not one: raise RecipeError('stream=True gives one answer piece by piece; give one prompt.')
+        many = [o if raw and isinstance(o, str) else self.prompt(o) for o in asked]
+        if stream and self.head == 'causal': return stream_answer(self.model, self.tokenizer, many[0], max_new_tokens)
+        if self.head == 'causal':
+            for o in many: room(len(encode_prompt(self.tokenizer, o)), context_length(self.model), max_new_tokens)
+        res = predict(self.model, self.tokenizer, many, self.head, max_new_tokens=max_new_tokens, max_length=self.facts['max_length'])
+        return iter(res) if stream else res[0] if one else res
 
     def embed(self, texts):
         "Vectors of a list of texts, as an array [texts, width]; each vector has length 1."
@@ -241,7 +250,7 @@ def create_run(
     path:Path,       # from `new_path`
 ) -> Run:
     "Write a new run folder and open it."
-    kept = dict(head=data.head, labels=data.labels, how=data.how, notes=data.notes, rows=len(data.train), eval_rows=len(data.eval), prompt=data.prompt, max_length=data.max_length, alike=data.alike,
+    kept = dict(head=data.head, labels=data.labels, how=data.how, notes=data.notes, rows=len(data.train), eval_rows=len(data.eval), prompt=data.prompt, max_length=data.max_length, alike=data.alike, turns=any(getattr(o, 'learned', ()) for o in data.train.prompts),
                 chosen=[k for k,v in recipe.sources.items() if v == 'chosen'], usual_rate=auto_learning_rate(load_config(find_model(recipe.model), recipe.trust_remote_code), recipe.method))
     saved = recipe.to_dict()
     with atomic_dir(path) as tmp:

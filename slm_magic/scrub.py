@@ -125,4 +125,4 @@ class Scrub:
     def _ipython_display_(self):
         from IPython.display import display
         handle = display(self.bundle(), raw=True, display_id=True)
-        if place() == 'notebook': display(self.slider(handle))
+        if place() == 'notebook': display(self.slider(handle)._repr_mimebundle_() | {'text/plain': 'The slider needs its kernel; run the cell again to move through the steps.'}, raw=True)

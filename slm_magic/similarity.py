@@ -11,11 +11,11 @@ import math
 from functools import cached_property
 from html import escape
 from .examples import Examples
-from .metrics import wilson
 from .pairs import ALIKE, BETWEEN
 from .pictures import img_of
 from .predict import embed
 from .scores import Evaluation
+from .sure import wilson
 
 # %% ../nbs/05_similarity.ipynb #e0b61ae3
 def area_under_roc(

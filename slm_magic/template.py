@@ -125,7 +125,7 @@ def encode_prompt(
     prompt:str,  # rendered prompt
 ) -> list[int]:
     "Token ids to generate from: what stands before the first learned token of a row with this prompt."
-    ids = list(tokenizer(prompt.rstrip(' '), add_special_tokens=False).input_ids)
+    ids = list(tokenizer(prompt.rstrip(' '), add_special_tokens=False, verbose=False).input_ids)
     bos = _bos(tokenizer)
     return ids if ids[:1] == bos else bos + ids
 

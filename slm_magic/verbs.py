@@ -5,12 +5,11 @@
 # %% auto #0
 __all__ = ['verbs', 'FinetuneOptions', 'OptimizeOptions', 'EvaluateOptions', 'ChatOptions', 'CompareOptions', 'RunsOptions',
            'Values', 'is_run', 'recipe_of', 'check_wishes', 'call_finetune', 'watched', 'check_subject',
-           'call_optimize', 'call_evaluate', 'call_compare', 'maybe_bundle', 'call_chat', 'call_runs', 'call_olive',
-           'Verb', 'finetune_options', 'olive_options', 'read', 'checked', 'olive_command', 'meant']
+           'call_optimize', 'call_evaluate', 'call_compare', 'call_chat', 'call_runs', 'call_olive', 'Verb',
+           'finetune_options', 'olive_options', 'read', 'checked', 'olive_command', 'meant']
 
 # %% ../nbs/11_verbs.ipynb #574662ee
 from dataclasses import dataclass
-from pathlib import Path
 from .olive_names import as_options, commands, words_of
 from .options import Option, RecipeError, coerce, find, opt, options_of, parse_line, read_yaml, suggest
 from .recipe import is_jsonl, parse_cell, recipe_options
@@ -26,6 +25,9 @@ class FinetuneOptions:
     form:bool = opt(False, 'do not train: fill in a form, and get the cell that it means', command=True)
     var:str = opt(None, 'variable to put the result into', short='o', command=True)
 
+_providers = dict(cpuexecutionprovider='cpu', cudaexecutionprovider='cuda', dmlexecutionprovider='dml', directml='dml', webgpuexecutionprovider='webgpu', nvtensorrtrtxexecutionprovider='trt-rtx', nvtensorrtrtx='trt-rtx',
+                  openvinoexecutionprovider='openvino', qnnexecutionprovider='qnn', vitisaiexecutionprovider='vitisai') # onnxruntime's names
+
 @dataclass
 class OptimizeOptions:
     "What `optimize` takes."
@@ -33,7 +35,9 @@ class OptimizeOptions:
     adapters:object = opt(None, 'adapters that share one base: names of runs or adapter folders, separated by commas', group='Model')
     adapter_path:str = opt(None, 'folder of an adapter to merge into the model', group='Model')
     precision:str = opt('auto', 'arithmetic of the weights', choices=('auto', 'fp32', 'fp16', 'bf16', 'int8', 'int4'), group='Model')
-    device:str = opt('cpu', 'where it will run', choices=('cpu', 'gpu', 'npu'), group='Model')
+    device:str = opt(None, 'where it will run; default: the GPU that onnxruntime can use here, or the CPU', choices=('cpu', 'gpu', 'npu'), group='Model')
+    provider:str = opt(None, 'execution provider that it is for; default: by device', group='Model', choices=('cpu', 'cuda', 'dml', 'webgpu', 'trt-rtx', 'openvino', 'qnn', 'vitisai'),
+                       spellings=_providers)
     max_kl:float = opt(.01, 'largest distance from the trained model [nats per token]', above=0, group='Limits')
     max_size:float = opt(None, 'largest size [MB]', above=0, group='Limits')
     min_tokens_per_s:float = opt(None, 'slowest decoding', above=0, group='Limits')
@@ -44,10 +48,12 @@ class OptimizeOptions:
 @dataclass
 class EvaluateOptions:
     "What `evaluate` takes."
-    model:object = opt(None, 'what to evaluate: $run, a run\'s name, or a model', positional=True, aliases=('run', 'm'))
+    model:object = opt(None, 'what to evaluate: $run, a run\'s name, $bundle, the folder of one, or a model', positional=True, aliases=('run', 'm'))
     data:object = opt(None, 'rows: a file, a Hub id, or $variable; default: the rows the run held out', positional=True)
     metrics:object = opt(None, 'what to measure: names with commas, $function, or a $list of both; default: by task')
     n_answers:int = opt(200, 'rows to generate answers for; 0 for none', least=0)
+    forgetting:object = opt(None, 'text on which forgetting is measured: a .txt file with empty lines between the texts, or a $list of text; 0 for none; default: a bundled text')
+    adapter:str = opt(None, 'which adapter of a bundle is evaluated')
     template:str = opt(None, 'text with {column} holes, for a model without a run')
     columns:dict = opt(None, 'which columns play which part, for a model without a run')
     var:str = opt(None, 'variable to put the result into', short='o', command=True)
@@ -56,20 +62,21 @@ class EvaluateOptions:
 class ChatOptions:
     "What `chat` takes."
     model:object = opt(None, 'whom to ask: $bundle, $run, a run\'s name, or a folder', positional=True, aliases=('run', 'm'))
-    prompt:str = opt(None, 'what to say; in `%%chat` the body', positional=True)
+    prompt:str = opt(None, 'what to say; in `%%chat` the body; left out: show what was said', positional=True)
     adapter:str = opt(None, 'which adapter of a bundle answers')
+    vs:object = opt(None, 'who else answers, side by side: base, or an adapter, $bundle, $run, name or folder')
+    new:bool = opt(False, 'start a new conversation')
     max_new_tokens:int = opt(128, 'longest answer [tokens]', least=1)
     var:str = opt(None, 'variable to put the answer into', short='o', command=True)
 
 @dataclass
 class CompareOptions:
     "What `compare` takes."
-    first:object = opt(None, 'run, model folder or bundle', positional=True)
-    second:object = opt(None, 'another; left out: the base of the first', positional=True)
-    third:object = opt(None, 'another', positional=True)
-    fourth:object = opt(None, 'another', positional=True)
+    things:object = opt(None, 'runs, bundles and model folders; one alone is compared with what it came from', positional=True, many=True)
     data:object = opt(None, 'rows to compare on; default: those the first run held out')
+    metrics:object = opt(None, 'what to measure: names with commas, $function, or a $list of both; default: by task')
     n_answers:int = opt(50, 'rows to generate answers for', least=0)
+    forgetting:object = opt(None, 'text on which forgetting is measured, as for %evaluate; 0 for none')
     rate:bool = opt(False, 'rate the answers of two, without knowing whose they are')
     prompts:object = opt(None, 'what to ask for a rating: $list of text; default: prompts of the data')
     n:int = opt(10, 'prompts to rate', least=1)
@@ -143,32 +150,11 @@ def call_evaluate(values, runs_dir, tell):
 
 def call_compare(values, runs_dir, tell):
     from slm_magic.compare import compare
-    things = [values.pop(k, None) for k in ('first', 'second', 'third', 'fourth')]
-    return compare(*[o for o in map(maybe_bundle, things) if o is not None], **values, runs_dir=runs_dir, on_progress=tell)
-
-def maybe_bundle(thing):
-    "A bundle where `thing` is the folder of one."
-    if isinstance(thing, (str, Path)) and (Path(thing)/'report.json').exists():
-        from slm_magic.bundle import Bundle
-        return Bundle(thing)
-    return thing
+    return compare(*values.pop('things', ()), **values, runs_dir=runs_dir, on_progress=tell)
 
 def call_chat(values, runs_dir, tell):
-    from slm_magic.evaluate import open_run
-    thing,prompt = maybe_bundle(open_run(values.get('model'), runs_dir)),values.get('prompt')
-    if thing is None: raise RecipeError('name whom to ask: %chat $bundle "…", or %chat RUN "…".')
-    if not (prompt or '').strip(): raise RecipeError('say something: %chat $bundle "…", or write it in the body of %%chat.')
-    if not hasattr(thing, 'generate') or hasattr(thing, 'forward'): raise RecipeError(f'{str(thing)[:80]!r} cannot be talked to; give a run, its name, or the folder of an optimized model.')
-    n,adapter = values.get('max_new_tokens', 128),values.get('adapter')
-    from slm_magic.run import Run
-    if adapter is not None and isinstance(thing, Run): raise RecipeError(f'{thing.id} is a run and answers as itself; --adapter is for a bundle made with %optimize --adapters.')
-    pieces = [thing.generate(prompt, max_new_tokens=n)] if isinstance(thing, Run) else thing.generate(prompt, adapter, max_new_tokens=n, stream=True)
-    said = ''
-    for o in pieces:
-        said += o
-        print(o, end='', flush=True)
-    print()
-    return said
+    from slm_magic.talk import chat
+    return chat(values.pop('model', None), values.pop('prompt', None), **values, runs_dir=runs_dir)
 
 def call_runs(values, runs_dir, tell):
     from slm_magic.runs import Runs
@@ -206,8 +192,8 @@ def olive_options():
 verbs = {o.name: o for o in (
     Verb('finetune', '%[%]finetune [MODEL] [DATA] [options]: fine-tune a language model; the body is YAML, or the data as JSON lines', finetune_options, call_finetune, 'recipe'),
     Verb('optimize', '%[%]optimize RUN [options]: a fast ONNX folder, proven to behave like the trained model', lambda: options_of(OptimizeOptions), call_optimize),
-    Verb('evaluate', '%[%]evaluate RUN [DATA] [options]: scores on held-out rows, before and after; the body is data as JSON lines', lambda: options_of(EvaluateOptions), call_evaluate, 'data'),
-    Verb('chat', '%[%]chat MODEL "PROMPT" [options]: ask a run or an optimized model; the body is the prompt', lambda: options_of(ChatOptions), call_chat, 'text'),
+    Verb('evaluate', '%[%]evaluate RUN [DATA] [options]: scores on held-out rows, of the base, the tuned model and a bundle, and what was forgotten; the body is data as JSON lines', lambda: options_of(EvaluateOptions), call_evaluate, 'data'),
+    Verb('chat', '%[%]chat MODEL ["PROMPT"] [options]: talk with a run or an optimized model; the body is the prompt', lambda: options_of(ChatOptions), call_chat, 'text'),
     Verb('compare', '%[%]compare RUN [OTHER …] [options]: several models on the same rows, by scores or by --rate', lambda: options_of(CompareOptions), call_compare, 'data'),
     Verb('runs', '%runs [list|show|stop|resume|rm|cell|lineage] [RUN …]: the runs here, and what to do with one', lambda: options_of(RunsOptions), call_runs),
     Verb('olive', '%[%]olive COMMAND [options of Olive]: what a command of Olive means, with each correction; the body is its YAML, or commands', olive_options, call_olive, 'olive'))}

@@ -1,8 +1,9 @@
-"Run a notebook as a person would: cell by cell in a real kernel, in a folder of its own."
+"Run a notebook as a person would: cell by cell in a real kernel, in a folder of its own; or a kernel alone, with a frontend that listens."
 import os
 from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 from nbformat import read
 from nbdev.config import get_config
@@ -61,3 +62,32 @@ def scrub(nb, names):
     for c in nb.cells:
         if c.cell_type=='code': fix(c.outputs)
     return nb
+
+class Kernel:
+    "A kernel with a frontend that keeps every message, whichever cell it belongs to"
+    def __init__(self, cwd, **env):
+        self.km,self.kc = start_new_kernel(kernel_name='python3', cwd=str(cwd), env=os.environ | env)
+        self.cwd,self.said = Path(cwd),[]
+
+    def close(self):
+        self.kc.stop_channels()
+        self.km.shutdown_kernel(now=True)
+
+    def hear(self, timeout=.1):
+        "Take the messages that have come"
+        try:
+            while True: self.said.append(self.kc.get_iopub_msg(timeout=timeout))
+        except Exception: pass
+
+    def run(self, code, allow_stdin=True, timeout=120):
+        "Run a cell to its end: its id, and the reply"
+        cell = self.kc.execute(code, allow_stdin=allow_stdin)
+        reply = self.kc.get_shell_msg(timeout=timeout)
+        while reply['parent_header'].get('msg_id') != cell: reply = self.kc.get_shell_msg(timeout=timeout)
+        self.hear()
+        return cell, reply['content']
+
+    def of(self, cell, *kinds): return [m for m in self.said if m['parent_header'].get('msg_id') == cell and m['msg_type'] in kinds]
+    def text(self, cell): return ''.join(m['content'].get('text', '') or m['content'].get('data', {}).get('text/plain', '') for m in self.of(cell, 'stream', 'execute_result'))
+    def frames(self, cell): return [m['content']['data']['text/plain'] for m in self.of(cell, 'display_data', 'update_display_data')]
+    def value(self, code): return self.text(self.run(f'print({code})')[0]).strip()

@@ -1,40 +1,14 @@
 "In a real kernel: a run in the background leaves the kernel free, and what it says stays in the cell that started it."
 import time
 import pytest
-from jupyter_client.manager import start_new_kernel
-
-class Kernel:
-    "A kernel with a frontend that keeps every message, whichever cell it belongs to"
-    def __init__(self, cwd):
-        self.km,self.kc = start_new_kernel(kernel_name='python3', cwd=str(cwd))
-        self.said = []
-
-    def hear(self, timeout=.1):
-        "Take the messages that have come"
-        try:
-            while True: self.said.append(self.kc.get_iopub_msg(timeout=timeout))
-        except Exception: pass
-
-    def run(self, code, allow_stdin=True, timeout=120):
-        "Run a cell to its end: its id, and the reply"
-        cell = self.kc.execute(code, allow_stdin=allow_stdin)
-        reply = self.kc.get_shell_msg(timeout=timeout)
-        while reply['parent_header'].get('msg_id') != cell: reply = self.kc.get_shell_msg(timeout=timeout)
-        self.hear()
-        return cell, reply['content']
-
-    def of(self, cell, *kinds): return [m for m in self.said if m['parent_header'].get('msg_id') == cell and m['msg_type'] in kinds]
-    def text(self, cell): return ''.join(m['content'].get('text', '') or m['content'].get('data', {}).get('text/plain', '') for m in self.of(cell, 'stream', 'execute_result'))
-    def frames(self, cell): return [m['content']['data']['text/plain'] for m in self.of(cell, 'display_data', 'update_display_data')]
-    def value(self, code): return self.text(self.run(f'print({code})')[0]).strip()
+from kernel import Kernel
 
 @pytest.fixture(scope='module')
 def k(tmp_path_factory):
     kernel = Kernel(tmp_path_factory.mktemp('background'))
     kernel.run('%load_ext slm_magic')
     yield kernel
-    kernel.kc.stop_channels()
-    kernel.km.shutdown_kernel(now=True)
+    kernel.close()
 
 long = '%finetune --bg --max_steps 3000 --eval 8 --samples 0 --eval_steps 3000 -n '
 

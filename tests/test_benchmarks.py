@@ -43,9 +43,12 @@ def test_table(bench, raced, tmp_path):
     page.write_text('above\n<!-- x -->\nold\n<!-- /x -->\nbelow\n')
     for _ in range(2): common.publish('x', text, page)
     said = page.read_text()
-    assert said.startswith('above\n<!-- x -->\n| ') and said.endswith('\n<!-- /x -->\nbelow\n') and 'old' not in said
+    assert said.startswith(f'above\n<!-- x -->\n### {common.processor()}\n\n| ') and said.endswith('\n<!-- /x -->\nbelow\n') and 'old' not in said
     assert said.count('| ours |') == said.count('| HF Trainer |') == 1
     with pytest.raises(ValueError, match='has no'): common.publish('y', text, page)
+    page.write_text(page.read_text().replace(common.processor(), 'another'))
+    common.publish('x', text, page)
+    assert page.read_text().count('\n### ') == page.read_text().count('| ours |') == 2 # what another processor has measured stays
 
 def test_not_run(bench, raced):
     "What breaks stands in the table with the reason, and the others go on"

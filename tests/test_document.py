@@ -335,7 +335,7 @@ def _(nb, prepared):
     lines('benchmark.jsonl', [dict(phrase='We won the match and I scored twice!', tone='proud'), dict(phrase='He shouted and slammed the door.', tone='sad'), dict(phrase='This is the best party of the year!', tone='joyful')])
     nb('from slm_magic import evaluate\ndef evaluate_model(model_path, test_dataset, metric_type="accuracy"): return evaluate(model_path, test_dataset, metric_type)')
     own = nb('evaluate_model("models/llama/ft", "benchmark.jsonl", ["accuracy", "macro_f1", cost])')
-    label,expected = own.rows.label.tolist(),['proud', 'sad', 'joyful']
+    label,expected = own.rows.sort_index().label.tolist(),['proud', 'sad', 'joyful']
     hits = [a == b for a,b in zip(label, expected)]
     assert own.scores['accuracy'] == sum(hits)/3 < 1 and own.scores['cost'] == 5*(3-sum(hits))
     def f1(o): return 2*sum(a == b == o for a,b in zip(label, expected))/(label.count(o) + expected.count(o))

@@ -9,6 +9,7 @@ from lab import Lab, Page
 
 shots = os.environ.get('SCREENSHOTS')
 long = '%load_ext slm_magic\n%finetune --max_steps 4000 --logging_steps 1 --eval_steps 8 -n {} -o ft;'
+nowhere = dict(kernelspec=dict(name='nowhere', display_name='Nowhere', language='nowhere')) # for a reader: it has no kernel, and it is another file than the one trusted
 after = 'print("next:", ft.status, ft.state["step"] < 4000, (ft.path/"adapter"/"adapter_model.safetensors").exists())'
 
 @pytest.fixture(scope='module')
@@ -55,6 +56,7 @@ def test_stop_by_the_server(lab, opened):
     page.js(f"({page.kernel.replace('?', '')}).commsOverSubshells = 'disabled'") # as with an ipykernel that has one thread for all messages
     page.run_all()
     moving(page)
+    page.has(0, 'expected', 120) # it was scored
     shot(page, 'running-light')
     button = page.output(0).get_by_role('button', name='Stop')
     button.click()
@@ -68,7 +70,7 @@ def test_stop_by_the_server(lab, opened):
     page.shutdown()
     assert page.errors() == []
 
-    saved['metadata'] = dict(kernelspec=dict(name='nowhere', display_name='Nowhere', language='nowhere')) # another file than the one trusted, too
+    saved['metadata'] = nowhere
     (lab.root/'read.ipynb').write_text(json.dumps(saved))
     reader = opened('read.ipynb', kernel=False, dark=True)
     picture = reader.output(0).locator('img[alt^="loss curves"]')
@@ -84,6 +86,7 @@ def test_stop_by_the_notebook(lab, opened):
     page = opened('toolbar.ipynb', dark=True)
     page.run_all()
     moving(page)
+    page.has(0, 'expected', 120) # it was scored
     shot(page, 'running-dark')
     page.page.locator('[data-command="notebook:interrupt-kernel"]').first.click()
     page.has(1, 'next: stopped True True')
@@ -96,3 +99,30 @@ def test_stop_by_the_notebook(lab, opened):
     check_saved(page.save())
     assert page.errors() == []
     page.shutdown()
+
+def test_scrub(lab, opened):
+    "The slider is moved by keys, and the picture above it follows; without a kernel the filmstrip is still there, and nothing that looks broken"
+    lab.write('scrub.ipynb', '%load_ext slm_magic\n%finetune --max_steps 12 --eval_steps 6 --samples 2 --learning_rate 4e-3 -n slow -o ft;', 'ft.scrub()')
+    page = opened('scrub.ipynb')
+    page.run_all()
+    handle = page.output(1).get_by_role('slider')
+    expect(handle).to_be_visible(timeout=120_000)
+    picture = page.output(1).locator('img[alt*="with a mark at step"]')
+    assert picture.get_attribute('alt').endswith('step 12')
+    handle.focus()
+    for _ in range(3): page.page.keyboard.press('ArrowLeft')
+    expect(picture).to_have_attribute('alt', re.compile('step 9$'), timeout=30_000)
+    page.has(1, 'step 9')
+    shot(page, 'scrub-light', 1)
+    saved = page.save()
+    page.shutdown()
+    assert page.errors() == []
+    assert 'widget-state' not in json.dumps(saved)
+    (lab.root/'film.ipynb').write_text(json.dumps(saved | dict(metadata=nowhere)))
+    reader = opened('film.ipynb', kernel=False, dark=True)
+    picture = reader.output(1).locator('img[alt*="with a mark at step 9"]')
+    expect(picture).to_be_visible()
+    assert picture.evaluate('o => o.complete && o.naturalWidth') > 500
+    for text in 'expected', 'base', 'step 6', 'step 9', 'step 12': expect(reader.output(1)).to_contain_text(text)
+    shot(reader, 'film-dark', 1)
+    assert reader.errors() == [] and not re.search('Error|SelectionSlider', reader.output(1).inner_text())

@@ -122,7 +122,7 @@ def test_said_only_when_it_applies():
 @pytest.mark.parametrize('line,values', [
     ('quantize -m m --algorithm awq', dict(run='m', precision='int8')), ('quantize -m m --precision int4 -d x --split train --max_samples 9', dict(run='m', precision='int4')),
     ('capture-onnx-graph -m m --use_model_builder --torch_dtype float16 --exclude_embeds True', dict(run='m', precision='fp32')), ('optimize -m m --precision int4 --act_precision int8 --num_split 2 --memory 9', dict(run='m', precision='int4')),
-    ('auto-opt -m m --provider CUDAExecutionProvider --mixed-precision-overrides-config a b c d', dict(run='m', device='gpu')), ('auto-opt -m m --provider QNNExecutionProvider --dynamic-to-fixed-shape-dim-value 1 2', dict(run='m', device='npu'))])
+    ('auto-opt -m m --provider CUDAExecutionProvider --mixed-precision-overrides-config a b c d', dict(run='m', provider='cuda')), ('auto-opt -m m --provider QNNExecutionProvider --dynamic-to-fixed-shape-dim-value 1 2', dict(run='m', provider='qnn'))])
 def test_exports(line, values): assert from_olive(line).values == values
 
 def test_search_says_when_it_is_not_there(nb):
