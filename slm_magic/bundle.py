@@ -59,7 +59,7 @@ def proof_lines(
 ) -> list[str]:
     "What was proven, how, and what it is worth; sentences."
     p,provider = report['proof'],report.get('provider')
-    if not p: return [f"This graph is for {provider} and does not run on this machine, so nothing is known of what it computes: {next(o['verdict'] for o in report['candidates'] if o['candidate'] == report['chosen'])}.",
+    if not p: return [f"This graph is for {provider} and does not run on this machine, so nothing is known of what it computes: {next(o['verdict'] for o in report['candidates'] if o['candidate'] == report['chosen']).removeprefix('not proven here: ')}.",
                       f"It comes from the model builder, whose graph of the same model for a CPU passed the comparison with PyTorch. Compare its answers on a machine with {provider} before you use it."]
     unit,places = UNITS[report.get('kind', 'causal')]
     grows = f"perplexity × {exp(p['delta_nll']):.4f} (at most {exp(p['delta_nll_upper']):.4f} with 95 % confidence)" if unit == 'token' else f"loss {p['delta_nll']:+.4f} (at most {p['delta_nll_upper']:+.4f} with 95 % confidence)"
@@ -114,7 +114,7 @@ def runtime_line(
 
 def cell(x) -> str:
     "A value of a table: short, and without anything that breaks the table."
-    if x is None: return ''
+    if x is None or x != x: return ''
     if isinstance(x, float): return f'{x:.3g}' if abs(x) < 100 else f'{x:.0f}'
     return str(x).replace('|', '/').replace('\n', ' ')
 

@@ -108,7 +108,7 @@ def quantize_dynamic(
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns('model.onnx*'))
     off = logging.root.manager.disable
     logging.disable(logging.WARNING) # it recommends a preprocessing that changes nothing here
-    try: quantize_dynamic(Path(source)/'model.onnx', Path(folder)/'model.onnx', weight_type=QuantType.QInt8, per_channel=True)
+    try: quantize_dynamic(Path(source)/'model.onnx', Path(folder)/'model.onnx', weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=['MatMul', 'Gather']) # attention is left alone: it would become one of another kind
     finally: logging.disable(off)
 
 # %% ../nbs/07i_classifier.ipynb #e00a822b

@@ -223,7 +223,8 @@ def running(
     try: yield
     except Exception as e: # they have no class in common
         if not type(e).__module__.startswith('onnxruntime'): raise
-        raise CannotRun(f'the graph of {writer} cannot be run: {str(e).rpartition("Status Message: ")[2][:200]}') from None
+        said = re.sub(r'(/[^/\s:]+)+/', '', str(e).rpartition('Status Message: ')[2]) # without folders
+        raise CannotRun(f'the graph of {writer} cannot be run: {said[:200]}') from None
 
 # %% ../nbs/07_export.ipynb #ca7a1caa
 WRITERS = dict(builder='the ONNX model builder', dynamo="PyTorch's ONNX exporter")

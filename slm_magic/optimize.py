@@ -81,7 +81,7 @@ def complete(
         own,session = provider_for(folder) == provider_here(folder),config['model']['decoder']['session_options']
         on_cpu = config | dict(model=config['model'] | dict(decoder=config['model']['decoder'] | dict(session_options=session | dict(provider_options=[]))))
         atomic_write(folder/'genai_config.json', json.dumps(config if own else on_cpu, indent=1)) # `add_use` opens the folder
-        if without := add_use(folder): report = report | dict(notes=[*report['notes'], without])
+        if report['proof'] and (without := add_use(folder)): report = report | dict(notes=[*report['notes'], without])
         atomic_write(folder/'genai_config.json', json.dumps(config, indent=1))
     atomic_write(folder/'report.json', json.dumps(report, indent=1))
     atomic_write(folder/'report.md', report_md(report))
