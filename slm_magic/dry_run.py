@@ -76,7 +76,7 @@ def plan_facts(
 ) -> dict[str, str]:
     "What is decided before anything is computed."
     p,d = plan,plan.data
-    return dict(data=d.how, rows=f'{len(d.train):,} to train on, {len(d.eval):,} held out', run=f'{p.steps:,} steps, {p.epochs:.3g} epochs, {round(d.train.tokens*p.epochs):,} tokens, scored {evaluations(p)} times',
+    return dict(data=d.how, rows=f'{len(d.train):,} to train on, {len(d.eval):,} held out', run=f'{p.steps:,} steps, {round(p.epochs, 2 if p.epochs < 10 else 1):,g} epochs, {round(d.train.tokens*p.epochs):,} tokens, scored {evaluations(p)} times',
                 **({'notes': '; '.join(d.notes)} if d.notes else {}))
 
 def about(

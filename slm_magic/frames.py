@@ -118,7 +118,7 @@ def what(
     i = m.info
     if not i: return ''
     share = 100*i['trainable']/i['total']
-    return f"{i['method']} on {i['model']}, {share:.3g} % of {i['total']:,} parameters trainable, {i['device']} {i['dtype']}, {i['rows']:,} rows ({i['tokens']:,} tokens) + {i['eval_rows']:,} held out, {i['epochs']:.3g} epochs, {licence_words(i['licence'])}"
+    return f"{i['method']} on {i['model']}, {share:.3g} % of {i['total']:,} parameters trainable, {i['device']} {i['dtype']}, {i['rows']:,} rows ({i['tokens']:,} tokens) + {i['eval_rows']:,} held out, {round(i['epochs'], 2 if i['epochs'] < 10 else 1):,g} epochs, {licence_words(i['licence'])}"
 
 def step_words(
     m:Moment, # what is known

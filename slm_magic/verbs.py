@@ -11,7 +11,7 @@ __all__ = ['verbs', 'FinetuneOptions', 'OptimizeOptions', 'EvaluateOptions', 'Ch
 # %% ../nbs/11_verbs.ipynb #574662ee
 from dataclasses import dataclass
 from .olive_names import as_options, commands, words_of
-from .options import Option, RecipeError, coerce, find, opt, options_of, parse_line, read_yaml, suggest
+from .options import Option, RecipeError, coerce, find, opt, options_of, parse_line
 from .recipe import is_jsonl, parse_cell, recipe_options
 
 # %% ../nbs/11_verbs.ipynb #dacd3b86
