@@ -103,7 +103,7 @@ def test_classifier(kind, task, tok, tmp_path):
         sizes = dict(dim=64, hidden_dim=128, n_layers=2, n_heads=4) if kind == 'distilbert' else dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4)
         with quiet(): save_source(auto(cls(vocab_size=len(tok), pad_token_id=tok.pad_token_id, bos_token_id=tok.bos_token_id, eos_token_id=tok.eos_token_id, max_position_embeddings=130, **sizes)), tok, model)
     run = finetune(model and str(model), tables[task], task=task, learning_rate=3e-3, max_steps=30, eval=.4, samples=0, name='classes', runs_dir=tmp_path, listeners=[])
-    b = optimize(run)
+    b = optimize(run, precision='int8')
     r = b.report
     assert b.predict(asked) == run.generate(asked) and b.predict(asked[0]) == run.generate(asked[0])
     assert r['proof']['top1'] >= .99 and r['chosen'].startswith('int') and r['size_mb'] < r['stages'][0]['size_mb'] and [o['stage'] for o in r['stages']] == ['PyTorch', 'merged', 'ONNX fp32', r['chosen']]
