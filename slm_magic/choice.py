@@ -56,7 +56,8 @@ def nearest(
     limits:dict,           # max_kl, max_size, min_tokens_per_s
 ) -> str:
     "The candidate that breaks the limits least, and what it would need."
-    o = min(candidates, key=lambda o: max(excess(o, limits, 2).values()))
+    timed = [o for o in candidates if o.get('tokens_per_s')] if limits['min_tokens_per_s'] else [] # of the others nobody knows how far they are
+    o = min(timed or candidates, key=lambda o: max(excess(o, limits, 2).values()))
     needs = [dict(max_kl=lambda: f"--max_kl {up(o['kl'] + 2*o.get('kl_se', 0)):g}", max_size=lambda: f"--max_size {up(o['size_mb']):g}", min_tokens_per_s=lambda: f"--min_tokens_per_s {.9*o['tokens_per_s']:.0f}",
                   perplexity=lambda: 'more held-out rows', min_agreement=lambda: 'more held-out rows')[k]() for k,v in excess(o, limits, 2).items() if v > 1] or ['other rows']
     speed = f", {o['tokens_per_s']:.0f} tokens/s" if o.get('tokens_per_s') else ''

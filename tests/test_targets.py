@@ -81,10 +81,10 @@ def test_limits_and_proof(run, tmp_path):
     assert {'tokens_per_s', 'prefill_tokens_per_s', 'accuracy'} <= first.keys() and 0 < last['peak_memory_mb'] < merged['peak_memory_mb']
     own = table.drop(PEERS)
     bound = own.size_mb.sort_values().iloc[1] + .01
-    small = optimize(run, max_size=bound, max_kl=.005, output_path=tmp_path/'small').report
+    small = optimize(run, precision='int4', max_size=bound, max_kl=.005, output_path=tmp_path/'small').report
     assert small['size_mb'] <= bound and small['proof']['kl'] <= .005
-    for limits,words in (dict(max_size=.5), r'Nearest is int4[\s\S]*--max_size 2'), (dict(max_kl=1e-8, precision='int8'), r'Nearest is int8[\s\S]*--max_kl'), (dict(min_tokens_per_s=1e7), r'--min_tokens_per_s \d+'):
-        with pytest.raises(RecipeError, match=words) as e: optimize(run, **limits, output_path=tmp_path/'none')
+    for limits,words in (dict(max_size=.5), r'Nearest is int8[\s\S]*--max_size 4'), (dict(max_kl=1e-8), r'Nearest is int8[\s\S]*--max_kl'), (dict(min_tokens_per_s=1e7), r'--min_tokens_per_s \d+'):
+        with pytest.raises(RecipeError, match=words) as e: optimize(run, precision='int8', **limits, output_path=tmp_path/'none')
         assert len(str(e.value).splitlines()) <= 3 and not (tmp_path/'none').exists()
 
 people,towns = 'Ana Boris Carla Deniz Emil'.split(),'Lisbon Oslo Quito Riga Seoul Tunis'.split()
@@ -103,7 +103,7 @@ def test_classifier(kind, task, tok, tmp_path):
         sizes = dict(dim=64, hidden_dim=128, n_layers=2, n_heads=4) if kind == 'distilbert' else dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4)
         with quiet(): save_source(auto(cls(vocab_size=len(tok), pad_token_id=tok.pad_token_id, bos_token_id=tok.bos_token_id, eos_token_id=tok.eos_token_id, max_position_embeddings=130, **sizes)), tok, model)
     run = finetune(model and str(model), tables[task], task=task, learning_rate=3e-3, max_steps=30, eval=.4, samples=0, name='classes', runs_dir=tmp_path, listeners=[])
-    b = optimize(run)
+    b = optimize(run, precision='int8')
     r = b.report
     assert b.predict(asked) == run.generate(asked) and b.predict(asked[0]) == run.generate(asked[0])
     assert r['proof']['top1'] >= .99 and r['chosen'].startswith('int') and r['size_mb'] < r['stages'][0]['size_mb'] and [o['stage'] for o in r['stages']] == ['PyTorch', 'merged', 'ONNX fp32', r['chosen']]
