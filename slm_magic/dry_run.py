@@ -109,6 +109,7 @@ class DryRun:
     recipe = property(lambda self: self.plan.recipe)
     data = property(lambda self: self.plan.data)
     memory = property(lambda self: self.plan.memory)
+    tokens = property(lambda self: round(self.data.train.tokens*self.plan.epochs))
     total_seconds = property(lambda self: sum(self.seconds.values()))
 
     @property
