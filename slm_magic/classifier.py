@@ -9,6 +9,7 @@ __all__ = ['OnnxClassifier', 'classifier_graph', 'classifier_gate', 'export_clas
 # %% ../nbs/07i_classifier.ipynb #03a73495
 import logging, shutil, statistics, time
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 from .answers import Task
@@ -51,12 +52,15 @@ def classifier_graph(
     "What `model` computes, as a graph; `RecipeError` with the exporter's own error."
     import torch
     types = getattr(model.config, 'type_vocab_size', 0) > 1
+    turned = getattr(model.config, 'rope_parameters', None) and 'position_ids' in signature(model.forward).parameters
     class Function(torch.nn.Module):
         def __init__(self):
             super().__init__()
             self.model = model
         def forward(self, input_ids, attention_mask, token_type_ids=None):
-            return self.model(input_ids=input_ids, attention_mask=attention_mask, **({} if token_type_ids is None else dict(token_type_ids=token_type_ids))).logits
+            more = {} if token_type_ids is None else dict(token_type_ids=token_type_ids)
+            if turned: more['position_ids'] = torch.ones_like(input_ids).cumsum(1) - 1 # onnxruntime turns each row of a batch by positions of its own
+            return self.model(input_ids=input_ids, attention_mask=attention_mask, **more).logits
     free = torch.export.Dim.DYNAMIC
     mask = torch.tensor([[1]*7, [1]*4 + [0]*3])
     inputs = torch.randint(3, model.config.vocab_size, mask.shape, generator=torch.Generator().manual_seed(0)),mask,*([torch.zeros_like(mask)] if types else [])

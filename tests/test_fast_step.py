@@ -29,6 +29,7 @@ def test_two_hundred_steps(tmp_path):
     ours,stock = (train(tmp_path, o, max_steps=200, logging_steps=20, eval_steps=100, per_device_train_batch_size=16, train_sampling_strategy=None) for o in ('auto', 'stock'))
     assert max(abs(a-b) for a,b in zip(losses(ours), losses(stock), strict=True)) < 1e-3
 
+@pytest.mark.slow
 def test_bf16_learns_the_same(tmp_path):
     "With products in bf16 the curve stays beside that of fp32"
     fast,exact = (train(tmp_path, 'auto', precision=o, max_steps=60, per_device_train_batch_size=16, train_sampling_strategy=None) for o in ('bf16', 'fp32'))

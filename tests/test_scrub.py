@@ -95,10 +95,15 @@ def test_an_interrupted_answer():
     run = train()
     before,said = state(run.model),run.generate('Who took my bike?')
     then,main = run.at(2),threading.main_thread()
-    timer = threading.Timer(.3, signal.pthread_kill, (main.ident, signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt): [then.generate(['Who took my bike?']*4, max_new_tokens=500) for _ in range(1000)]
-    timer.join()
+    ended = threading.Event()
+    def interrupt(): # until it is heard: one that comes while an object is collected is lost in Python
+        while not ended.wait(.3): signal.pthread_kill(main.ident, signal.SIGINT)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        try: [then.generate(['Who took my bike?']*4, max_new_tokens=500) for _ in range(1000)]
+        finally: ended.set()
+    thread.join()
     assert same(before, state(run.model)) and run.generate('Who took my bike?') == said
 
 def test_overhead():

@@ -70,6 +70,7 @@ def test_unproven_only_by_name(run, tmp_path):
     assert b.report['stages'][2]['kl'] < 1e-6 # the graph for the CPU, by the same builder
     with pytest.raises(RecipeError, match='cannot be measured here'): optimize(run, provider='dml', min_tokens_per_s=1, output_path=tmp_path/'no')
 
+@pytest.mark.slow
 def test_limits_and_proof(run, tmp_path):
     "Each limit is kept; the report has the whole chain; rows that choose do not prove"
     all_of = optimize(run, output_path=tmp_path/'all')
