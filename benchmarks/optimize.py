@@ -38,7 +38,7 @@ def measure(what:str, thing, rounds:int, tmp:Path) -> tuple[str, list[tuple]]:
     "A table, and what the bars are about: (name, value, limit, least?)."
     from slm_magic.decoder import Decoder, size_mb
     from slm_magic.optimize import optimize
-    from slm_magic.prove import distance, onnx_logits, open_genai, speed, torch_speed
+    from slm_magic.prove import distance, onnx_logits, open_genai, reference, speed, torch_speed
     from slm_magic.subject import find_subject
     whole,wall,cpu = timed(lambda: optimize(thing, output_path=tmp/'auto'))
     subject = find_subject(thing)
@@ -48,7 +48,7 @@ def measure(what:str, thing, rounds:int, tmp:Path) -> tuple[str, list[tuple]]:
     rows,labels,_ = subject.rows()
     proof = range(1, min(len(rows), 48), 2) # every other row was used to choose
     rows,labels = [rows[i] for i in proof],[labels[i] for i in proof]
-    exact = subject.reference(rows)
+    exact = reference(subject.model, rows)
     folders = {"the builder's default int4": peer, f'ours, int4 of at most its size ({small.report["chosen"]})': small.path, f'ours, free choice ({whole.report["chosen"]})': whole.path}
     far = {k: distance(exact, onnx_logits(Decoder(v)), rows, labels) for k,v in folders.items()}
     opened,text = {k: open_genai(v) for k,v in folders.items()},sum(rows, [])[:128]
