@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STAGE_COLUMNS', 'CANDIDATE_COLUMNS', 'ADAPTER_COLUMNS', 'UNITS', 'SAMPLES', 'stage_columns', 'report_md', 'headline',
            'proof_lines', 'metric_line', 'memory_line', 'cost_line', 'route_line', 'runtime_line', 'cell', 'add_use',
-           'use_script', 'Bundle', 'measured_threads', 'maybe_bundle', 'draw_bundle']
+           'use_script', 'Bundle', 'measured_threads', 'draw_bundle']
 
 # %% ../nbs/08_bundle.ipynb #16e018ba
 import json, os, re, statistics
@@ -262,10 +262,6 @@ def measured_threads(
     from slm_magic.runtime import cores
     known = report.get('runtime') or {}
     return known['threads'] if known.get('cores') == cores() else None
-
-def maybe_bundle(thing):
-    "A bundle where `thing` is the folder of one."
-    return Bundle(thing) if isinstance(thing, (str, Path)) and (Path(thing)/'report.json').exists() else thing
 
 def draw_bundle(
     b:Bundle, # what to show

@@ -19,13 +19,12 @@ from .dynamo import graph_of, tidy
 from .evaluate import task_of, wanted
 from .export import KL_MAX, LOGITS_MAX, Export, check_output, difference, save_source
 from .footprint import Footprint
-from .methods import METHODS
 from .model import load_config
 from .options import RecipeError, atomic_dir
 from .predict import in_batches, predict
 from .prove import gaps
 from .run import Run
-from .subject import Plan, Subject, bytes_of, quantized_plans
+from .subject import Plan, Subject, bytes_of, check_trained, quantized_plans
 
 # %% ../nbs/07i_classifier.ipynb #eca7cad7
 class OnnxClassifier:
@@ -184,6 +183,5 @@ def classifier_subject(
     run:Run, # with a head for classes
 ) -> ClassifierSubject:
     "What is to be optimized of a run with classes."
-    if not METHODS[run.recipe.method].merges: raise RecipeError(f'the run {run.id} used method: {run.recipe.method}, which cannot become part of the weights; for ONNX train with method: lora.')
-    if not (run.path/'adapter').is_dir() and not (run.path/'model').is_dir(): raise RecipeError(f'the run {run.id} ({run.status}) has no adapter yet; resume it with --resume {run.id}.')
+    check_trained(run)
     return ClassifierSubject(run.id, f'run {run.id} ({run.recipe.method}, {run.head})', run.path/'onnx', run.tokenizer, run.facts['prompt'], lambda: run.model, run.eval_examples, run=run)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HELD_OUT', 'Half', 'halves_of', 'Plan', 'quantized_plans', 'Subject', 'known_of', 'bytes_of', 'class_tokens',
-           'rows_of', 'OnnxSubject', 'onnx_subject', 'named_base', 'find_base', 'find_subject', 'model_name',
-           'adapter_subject']
+           'rows_of', 'OnnxSubject', 'onnx_subject', 'named_base', 'find_base', 'check_trained', 'find_subject',
+           'model_name', 'adapter_subject']
 
 # %% ../nbs/07d_subject.ipynb #fff1b68e
 import copy, json
@@ -245,6 +245,13 @@ def find_base(
     if (kind := model_kind(config)) != 'causal': raise RecipeError(f'{path} holds a {config.model_type}, which is no language model ({kind}); only language models can be optimized so far.')
     return path
 
+def check_trained(
+    run:Run, # to be optimized
+):
+    "`RecipeError` when its weights cannot become those of one model, or are not there."
+    if not METHODS[run.recipe.method].merges: raise RecipeError(f'the run {run.id} used method: {run.recipe.method}, which cannot become part of the weights; for ONNX train with method: lora.')
+    if not (run.path/'adapter').is_dir() and not (run.path/'model').is_dir(): raise RecipeError(f'the run {run.id} ({run.status}) has no adapter yet; resume it with --resume {run.id}.')
+
 def find_subject(
     thing,             # Run, its name or folder; folder of a model, an adapter or an ONNX model; Hub id; None for the base of `adapters`
     adapter_path=None, # adapter to merge into it
@@ -257,8 +264,7 @@ def find_subject(
         return adapter_subject(thing if adapter_path is not None else None, find_adapter(thing if adapter_path is None else adapter_path, runs_dir), runs_dir)
     if isinstance(run, Run) and not adapters:
         check_head(run)
-        if not METHODS[run.recipe.method].merges: raise RecipeError(f'the run {run.id} used method: {run.recipe.method}, which cannot become part of the weights; for ONNX train with method: lora.')
-        if not (run.path/'adapter').is_dir() and not (run.path/'model').is_dir(): raise RecipeError(f'the run {run.id} ({run.status}) has no adapter yet; resume it with --resume {run.id}.')
+        check_trained(run)
         return Subject(run.id, f'run {run.id} ({run.recipe.method})', run.path/(f'onnx-step-{run.step}' if isinstance(run, RunThen) else 'onnx'), run.tokenizer, run.facts['prompt'], lambda: run.model, run.eval_examples, run=run)
     if not adapters and not isinstance(thing, (str, Path)): raise RecipeError('name what to optimize: a run, its folder, the folder of a model or of an adapter, or an ONNX folder.')
     folder = Path(thing or '.').expanduser()

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from html import escape
 from pathlib import Path
-from .bundle import Bundle, maybe_bundle
+from .bundle import Bundle
 from .chat import conversation_prompt, takes_turns
 from .compare import unique
-from .tested import base_of, open_run
+from .tested import base_of, open_thing
 from .frames import table
 from .live import place
 from .model import find_model, load_config, load_model, load_tokenizer
@@ -92,7 +92,7 @@ def reopened(cls, path, stamp): return cls(path)
 
 def opened(thing, runs_dir='runs'):
     "The run or bundle that `thing` names, with its model if that was just used; `thing` itself when it is no name."
-    found = maybe_bundle(open_run(thing, runs_dir))
+    found = open_thing(thing, runs_dir)
     return reopened(type(found), *key_of(found.path)) if isinstance(thing, (str, Path)) and isinstance(found, (Run, Bundle)) else found
 
 def whom(

@@ -50,3 +50,20 @@ def browser():
         chrome = p.chromium.launch(executable_path=found[0], args=args.split())
         yield chrome
         chrome.close()
+
+@pytest.fixture(scope='module')
+def lab(tmp_path_factory):
+    "A JupyterLab server, with its folder"
+    from lab import Lab
+    with Lab(tmp_path_factory.mktemp('lab')) as lab: yield lab
+
+@pytest.fixture
+def opened(lab, browser):
+    "Opens notebooks of `lab`, and closes them"
+    from lab import Page
+    pages = []
+    def open(name, **kw):
+        pages.append(Page(lab, browser, name, **kw))
+        return pages[-1]
+    yield open
+    for o in pages: o.close()

@@ -13,6 +13,12 @@ def free_port():
         s.bind(('127.0.0.1', 0))
         return s.getsockname()[1]
 
+shots = os.environ.get('SCREENSHOTS')
+
+def shot(page, name, i=0):
+    "A picture of cell `i`, if there is a folder for it"
+    if shots: page.cell(i).screenshot(path=str(Path(shots)/f'{name}.png'))
+
 class Lab:
     "A JupyterLab server that works in `folder`; to be used with `with`"
     def __init__(self, folder):

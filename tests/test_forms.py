@@ -1,32 +1,11 @@
 """The forms in a real JupyterLab: filled in, found wrong, mended, reviewed, inserted and run below; the curve, Stop, the export; and what is left without a kernel.
 
 SCREENSHOTS=folder pytest tests/test_forms.py  also writes pictures of it, in the light and the dark theme."""
-import json, os, re
-from pathlib import Path
-import pytest
+import json, re
 from playwright.sync_api import expect
-from lab import Lab, Page
+from lab import shot
 
-shots = os.environ.get('SCREENSHOTS')
 start = '%load_ext slm_magic\nrows = [dict(text="<b>We</b> won!", mood="joyful"), dict(text="It is over.", mood="sad")]*30\n%finetune --form --data $rows -o ft'
-
-@pytest.fixture(scope='module')
-def lab(tmp_path_factory):
-    with Lab(tmp_path_factory.mktemp('forms')) as lab: yield lab
-
-@pytest.fixture
-def opened(lab, browser):
-    "Opens notebooks, and closes them"
-    pages = []
-    def open(name, **kw):
-        pages.append(Page(lab, browser, name, **kw))
-        return pages[-1]
-    yield open
-    for o in pages: o.close()
-
-def shot(page, name, i=0):
-    "A picture of cell `i`, if there is a folder for it"
-    if shots: page.cell(i).screenshot(path=str(Path(shots)/f'{name}.png'))
 
 def tab(form, name):
     "Turn to a tab"

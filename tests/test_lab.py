@@ -1,36 +1,15 @@
 """In a real JupyterLab in a real browser: the live view moves, Stop keeps the run, and what is saved can be read without a kernel.
 
 SCREENSHOTS=folder pytest tests/test_lab.py  also writes pictures of the view, in the light and the dark theme."""
-import json, os, re
-from pathlib import Path
-import pytest
+import json, re
 from playwright.sync_api import expect
-from lab import Lab, Page
+from lab import shot
 
-shots = os.environ.get('SCREENSHOTS')
 long = '%load_ext slm_magic\n%finetune --max_steps 4000 --logging_steps 1 --eval_steps 8 -n {} -o ft;'
 nowhere = dict(kernelspec=dict(name='nowhere', display_name='Nowhere', language='nowhere')) # for a reader: it has no kernel, and it is another file than the one trusted
 after = 'print("next:", ft.status, ft.state["step"] < 4000, (ft.path/"adapter"/"adapter_model.safetensors").exists())'
 
-@pytest.fixture(scope='module')
-def lab(tmp_path_factory):
-    with Lab(tmp_path_factory.mktemp('lab')) as lab: yield lab
-
-@pytest.fixture
-def opened(lab, browser):
-    "Opens notebooks, and closes them"
-    pages = []
-    def open(name, **kw):
-        pages.append(Page(lab, browser, name, **kw))
-        return pages[-1]
-    yield open
-    for o in pages: o.close()
-
-def shot(page, name, i=0):
-    "A picture of cell `i`, if there is a folder for it"
-    if shots: page.cell(i).screenshot(path=str(Path(shots)/f'{name}.png'))
-
-def moving(page, steps=5):
+def moving(page, steps=40): # several frames, also where a step takes a fiftieth of a second
     "Wait until the view has counted on while its cell is busy"
     counter = page.output(0).get_by_text(re.compile(r'step \d+/4,000'))
     def step(): return int(re.search(r'step (\d+)/', counter.inner_text())[1])

@@ -2,33 +2,12 @@
 
 SCREENSHOTS=folder pytest tests/test_rate.py  also writes pictures of the form, of a comparison and of an evaluation."""
 import json, os, signal
-from pathlib import Path
-import pytest
 from jupyter_client.manager import start_new_kernel
 from playwright.sync_api import expect
-from lab import Lab, Page
+from lab import shot
 
-shots = os.environ.get('SCREENSHOTS')
 train = '%load_ext slm_magic\n%finetune --max_steps 30 --samples 0 -n tone -o ft;'
 ask = '%load_ext slm_magic\nhostile = ["<img src=x onerror=document.title=1> Hooray!", "I cried all night.", "He slammed the door.", "Thank you for waiting."]\n%compare tone --rate --prompts $hostile -o rating'
-
-@pytest.fixture(scope='module')
-def lab(tmp_path_factory):
-    with Lab(tmp_path_factory.mktemp('lab')) as lab: yield lab
-
-@pytest.fixture
-def opened(lab, browser):
-    "Opens notebooks, and closes them"
-    pages = []
-    def open(name, **kw):
-        pages.append(Page(lab, browser, name, **kw))
-        return pages[-1]
-    yield open
-    for o in pages: o.close()
-
-def shot(page, name, i):
-    "A picture of cell `i`, if there is a folder for it"
-    if shots: page.cell(i).screenshot(path=str(Path(shots)/f'{name}.png'))
 
 def rated(lab, page, n, seconds=20):
     "The ratings on the disk, as soon as there are `n`"
