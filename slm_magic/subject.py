@@ -8,7 +8,7 @@ __all__ = ['HELD_OUT', 'Half', 'halves_of', 'Plan', 'quantized_plans', 'Subject'
            'model_name', 'adapter_subject']
 
 # %% ../nbs/07d_subject.ipynb #fff1b68e
-import copy, json
+import copy, json, shutil
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from .footprint import Footprint
 from .last_row import last_row_only
 from .methods import METHODS
 from .model import find_model, load_config, load_model, load_tokenizer
-from .options import RecipeError
+from .options import RecipeError, atomic_write
 from .peft_adapters import Adapter, attach, check_head, check_merge, find_adapter, prompt_of, prompt_template
 from .prove import distance, fitting, genai_tokens, greedy_agreement, greedy_tokens, onnx_logits, onnx_text, open_genai, own_text, reference, speed, torch_speed
 from .quantize import hessians, quantize, schemes
@@ -190,8 +190,13 @@ class OnnxSubject(Subject):
         return [torch.from_numpy(self.decoder(o)[0][0, :-1]).log_softmax(-1) for o in half.rows]
     def answers(self, task, folder=None): return super().answers(task, folder or self.load)
     def export(self, path, rows, meanwhile, beside):
+        "A copy of the folder as it is best measured: whether guessing ahead pays is found out anew for what becomes of it."
         meanwhile()
-        return Export(Path(self.load), 'given', why='it was in ONNX already')
+        shutil.copytree(self.load, path)
+        config = json.loads((path/'genai_config.json').read_text(encoding='utf-8'))
+        atomic_write(path/'genai_config.json', json.dumps({k:v for k,v in config.items() if k != 'speculative'}, indent=1))
+        last_row_only(path)
+        return Export(path, 'given', why='it was in ONNX already')
     def plans(self, export, precision, rows, stopped): return quantized_plans(export, precision, None)
     def stages(self, half): return []
 
