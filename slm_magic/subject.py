@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from .answers import make_task
+from .calibration import calibrate
 from .decoder import Decoder
 from .evaluate import task_of, wanted
 from .examples import Examples
@@ -24,7 +25,7 @@ from .model import find_model, load_config, load_model, load_tokenizer
 from .options import RecipeError, atomic_write
 from .peft_adapters import Adapter, attach, check_head, check_merge, find_adapter, prompt_of, prompt_template
 from .prove import distance, fitting, genai_tokens, greedy_agreement, greedy_tokens, onnx_logits, onnx_text, open_genai, own_text, reference, speed, torch_speed
-from .quantize import hessians, quantize, schemes
+from .quantize import quantize, schemes
 from .recipe import tiny_model
 from .run import Run
 from .scrub import RunThen
@@ -67,10 +68,10 @@ class Plan:
 def quantized_plans(
     export:Export, # where to start
     precision:str, # auto, fp32, int8 or int4
-    found:dict,    # from `hessians`, or None
+    found:dict,    # from `calibrate`, or None
 ) -> list[Plan]:
-    "The candidates for a CPU."
-    made = [Plan(o.name, partial(quantize, export.path, scheme=o, found=found)) for o in schemes(precision) if found or o.method != 'gptq']
+    "The candidates for a CPU. Four bits are rounded to the nearest only where there is no calibration, which is never worse."
+    made = [Plan(o.name, partial(quantize, export.path, scheme=o, found=found)) for o in schemes(precision) if (o.calibrated if found and o.bits == 4 else found or not o.calibrated)]
     return made + ([Plan('fp32')] if precision in ('auto', 'fp32') else [])
 
 # %% ../nbs/07d_subject.ipynb #54ebd508
@@ -109,7 +110,7 @@ class Subject:
         return res
     def plans(self, export, precision, rows, stopped):
         "The candidates; those that need calibration are left out when nobody wants to wait for it."
-        found = hessians(self.merged, rows) if any(o.method == 'gptq' for o in schemes(precision)) and not stopped else None
+        found = calibrate(self.merged, rows) if any(o.calibrated for o in schemes(precision)) and not stopped else None
         return quantized_plans(export, precision, found)
 
     def gap(self, half, folder, max_kl=None):

@@ -11,7 +11,8 @@ from slm_magic.decoder import Decoder, size_mb
 from slm_magic.export import LOGITS_MAX, edge_of, export_onnx, gate_rows, passes
 from slm_magic.model import load_tokenizer
 from slm_magic.prove import genai_tokens, greedy_tokens, open_genai
-from slm_magic.quantize import HEAD, Scheme, hessian_of, hessians, quantize
+from slm_magic.calibration import HEAD, calibrate, seen_by
+from slm_magic.quantize import Scheme, quantize
 from slm_magic.recipe import tiny_model
 
 # the list is the tutorial's
@@ -68,12 +69,12 @@ def assert_answers(out, model, ids, tok):
 def assert_quantizes(out, tmp_path, model, tok):
     "Every layer and the head are found in the graph, with their Hessians, and the result runs"
     import onnx_ir as ir
-    found = hessians(model, [row(tok, 40, i) for i in range(4)])
+    found = calibrate(model, [row(tok, 40, i) for i in range(4)])
     quantize(out, tmp_path/'int8', Scheme(8, 32), found)
     graph = ir.load(tmp_path/'int8'/'model.onnx').graph
     products = [o.name for o in graph if o.op_type == 'MatMulNBits']
     assert HEAD in products and len({m[0] for o in products if (m := re.match(r'/model/layers\.\d+', o))}) == model.config.num_hidden_layers
-    assert all(hessian_of(o, found) is not None for o in products), products
+    assert all(seen_by(o, found) for o in products), products
     assert any(o.op_type == 'GatherBlockQuantized' for o in graph) and size_mb(tmp_path/'int8') < size_mb(out)*.5
     assert len(list(genai_tokens(open_genai(tmp_path/'int8'), row(tok, 20), 4))) <= 4
     quantize(out, tmp_path/'int4', Scheme(4, 32, 'gptq'), found)
