@@ -56,7 +56,7 @@ def run_plan(
             if not (failure and kept is None): save_result(run, plan, model)
             run._model = None if hasattr(model, 'first_adapter') else model # the base below it is changed; loaded anew, it is not
             if failure: raise RecipeError(failure_message(run, failure, kept))
-            set_status(run, 'stopped' if stopped else 'done', step=step)
+            set_status(run, 'stopped' if stopped else 'pruned' if run.pruned else 'done', step=step, **dict(pruned=run.pruned) if run.pruned else {})
         except KeyboardInterrupt:
             set_status(run, 'stopped')
             raise
@@ -110,9 +110,10 @@ def go(
     trainer,         # from `make_trainer`
     resume_from=None,# checkpoint folder to go on from
 ):
-    "Train to the end; a run that had come there, and was killed before all was saved, takes no further step."
+    "Train to the end; a run that had come there, or to where it is ended early, and was killed before all was saved, takes no further step."
     step = int(resume_from.name[5:]) if resume_from else 0
-    if step < plan.steps and not (step and plan.recipe.early_stopping and since_best(run) >= plan.recipe.early_stopping): trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    ended = run.pruned or plan.recipe.early_stopping and since_best(run) >= plan.recipe.early_stopping
+    if step < plan.steps and not (step and ended): trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     else:
         trainer._load_from_checkpoint(str(resume_from), trainer.model)
         trainer.state.global_step = step
