@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ENDED', 'SEARCH', 'trial_row', 'is_search', 'Search']
 
-# %% ../nbs/09_results.ipynb #1281f76f
+# %% ../nbs/09_results.ipynb #1f104c10
 import json, time
 from html import escape
 from pathlib import Path
@@ -19,7 +19,7 @@ from .run import Run, read_lines, write_lines
 from .space import Axis, Strategy
 from .stop import Wish
 
-# %% ../nbs/09_results.ipynb #bfb60899
+# %% ../nbs/09_results.ipynb #d85ee748
 ENDED = 'done', 'pruned', 'failed' # such a trial is not begun again
 
 def trial_row(
@@ -35,7 +35,7 @@ def trial_row(
     best,state = run.best,run.state
     return row | dict(run=run.id, state=run.status, score=best and best[by[0]], step=best and best['step'], steps=run.recipe.max_steps, seconds=round(run.seconds, 1), error=state.get('error', '') or error, curve=points(run.rows, by[0]))
 
-# %% ../nbs/09_results.ipynb #bc178220
+# %% ../nbs/09_results.ipynb #9f8705cc
 SEARCH = 'search.json' # what makes a folder that of a search
 
 def is_search(path) -> bool: return (Path(path)/SEARCH).is_file()

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['create_search', 'reopen', 'Judge', 'run_trial', 'run_trials', 'finish_search', 'search', 'named_search']
 
-# %% ../nbs/09_search.ipynb #428d9c87
+# %% ../nbs/09_search.ipynb #3ba60ed5
 import glob, json, shutil, time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from .stop import interrupt_guard
 from .train import can_resume, find_run, resume_run, run_plan, with_functions
 from .views import views
 
-# %% ../nbs/09_search.ipynb #aeae4588
+# %% ../nbs/09_search.ipynb #a212a087
 def create_search(
     plan:SearchPlan, # what it will do
 ) -> Search:
@@ -50,13 +50,13 @@ def reopen(
     "Check that a search can go on."
     only_one()
     if search.status == 'running': raise RecipeError(f"the search {search.id} is still going (process {search.state['pid']} on {search.state['host']}); %runs stop {search.id} ends it, and then it can be resumed.")
-    if not len(search.points) > len(search.standing.ended): raise RecipeError(f'the search {search.id} is finished: all of its {len(search.points)} trials have ended; start a new one.')
+    if search.status in ('done', 'failed') and len(search.standing.ended) == len(search.points): raise RecipeError(f'the search {search.id} is finished: all of its {len(search.points)} trials have ended; start a new one.')
     recipe = with_functions(search, given)
     data = shared_data(recipe, search.axes)
     if data is not None and data_hash(data) != search.facts['data_sha256']: raise RecipeError(f'the data of {search.id} has changed since it was started, so it cannot be resumed exactly; start a new search.')
     return recipe, data
 
-# %% ../nbs/09_search.ipynb #b321d0d0
+# %% ../nbs/09_search.ipynb #0400a27b
 class Judge(Listener):
     "Stops a trial with its search, and ends it early when it is hopeless."
     def __init__(self, search:Search, i:int): # `i`: index of the trial
@@ -103,7 +103,7 @@ def run_trial(
     row = trial_row(i+1, search.points[i], Run(path) if (path/'status.json').exists() else None, error, search.by)
     return row | dict(state='failed') if error and row['state'] not in ENDED else row
 
-# %% ../nbs/09_search.ipynb #42754ef3
+# %% ../nbs/09_search.ipynb #ebb0897e
 def run_trials(
     search:Search,      # its folder
     recipe:Recipe,      # what the trials have in common
@@ -144,7 +144,7 @@ def finish_search(
         raise RecipeError(f"{search.id}: all {len(rows)} trials failed; the first ({point_words(rows[0]['values'])}): {rows[0]['error'].splitlines()[0] if rows[0]['error'] else 'unknown'}")
     search.set_state('done' if len(search.standing.ended) == len(search.points) else 'stopped')
 
-# %% ../nbs/09_search.ipynb #4ae41e71
+# %% ../nbs/09_search.ipynb #c3ad8d29
 def search(
     model=None,          # as in `finetune`
     data=None,           # as in `finetune`

@@ -207,6 +207,7 @@ def find_run(
         return Run.load(open_[-1])
     for path in Path(runs_dir)/str(which), Path(str(which)):
         if (path/'status.json').exists(): return Run.load(path)
+        if (path/'search.json').exists(): raise RecipeError(f'{path.name} is a search and not a run: name one of its trials, as {path.name}-t01; %runs show {path.name} says which is best.')
     raise RecipeError(f"there is no run '{which}' in {runs_dir}.{suggest(which, [o.name for o in folders])}")
 
 def resume_run(
