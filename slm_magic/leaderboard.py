@@ -6,7 +6,7 @@
 __all__ = ['Standing', 'value_words', 'point_words', 'standing_words', 'board_cells', 'board_text', 'board_html', 'board_head',
            'search_figure', 'axis_values', 'search_still', 'SearchView', 'TrialView']
 
-# %% ../nbs/09_leaderboard.ipynb #79917cda
+# %% ../nbs/09_leaderboard.ipynb #87fe3b59
 import time, warnings
 from base64 import b64encode
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from .frames import clock, cut, table
 from .live import LiveView, Pace, place
 from .pictures import img_of, png_of
 
-# %% ../nbs/09_leaderboard.ipynb #9445d0a1
+# %% ../nbs/09_leaderboard.ipynb #75c18bb5
 @dataclass
 class Standing:
     "How a search stands."
@@ -44,10 +44,10 @@ def standing_words(
     "How far it is, and what is best so far."
     best,states = s.best,[o['state'] for o in s.rows]
     parts = [f'{n} {name}' for name in dict.fromkeys(states) if (n := states.count(name))]
-    says = [f"{s.status}, {len(s.ended)} of {s.total} trials" + (f" ({', '.join(parts)})" if set(states) - {'done'} else '')]
+    says = [(f'trial {min(len(s.ended)+1, s.total)} of {s.total}' if s.status == 'running' else f'{s.status}, {len(s.ended)} of {s.total} trials') + (f" ({', '.join(parts)})" if set(states) - {'done'} else '')]
     return ' · '.join(says + ([f"best {s.metric} {best['score']:.4f} ({best['run']}: {point_words(best['values'])})"] if best else []))
 
-# %% ../nbs/09_leaderboard.ipynb #51faeba3
+# %% ../nbs/09_leaderboard.ipynb #240cb624
 def board_cells(
     s:Standing, # of a search
 ) -> tuple[list[str], list[list[str]]]: # names of the columns, words of each trial
@@ -88,7 +88,7 @@ def board_head(
     "The line above the table, as HTML."
     return f'<div style="display:flex;flex-wrap:wrap;gap:10px;align-items:center"><b style="font-size:16px">{cut(s.id)}</b><span style="font-size:13px">{cut(" · ".join(filter(None, (standing_words(s), more))), 400)}</span></div>'
 
-# %% ../nbs/09_leaderboard.ipynb #87a15f80
+# %% ../nbs/09_leaderboard.ipynb #d1623375
 _strong,_weak = '#d9690f','#9bbcd8'
 
 def search_figure(
@@ -96,6 +96,7 @@ def search_figure(
 ):              # matplotlib.figure.Figure
     "The curves of all trials, and value against score for each key."
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
     n = 1 + len(s.axes)
     columns = min(n, 3)
     fig = Figure(figsize=(3.3*columns, 2.8*-(-n//columns)), layout='constrained')
@@ -110,7 +111,11 @@ def search_figure(
         xs = [axis_values(axis).index(value_words(o['values'][key])) if axis.kind == 'choice' else o['values'][key] for o in seen]
         ax.scatter(xs, [o['score'] for o in seen], s=[60 if o is best else 26 for o in seen], c=[_strong if o is best else _weak for o in seen], edgecolors='#555', linewidths=.5)
         if axis.kind == 'choice': ax.set_xticks(range(len(axis.values)), [o[:18] for o in axis_values(axis)], parse_math=False)
-        elif axis.log: ax.set_xscale('log')
+        else:
+            if axis.log: ax.set_xscale('log')
+            if axis.log and axis.high >= 10*axis.low: ax.xaxis.set_minor_formatter(NullFormatter())
+            room = (axis.high/axis.low)**.05 if axis.log else .05*(axis.high-axis.low)
+            ax.set_xlim(*((axis.low/room, axis.high*room) if axis.log else (axis.low-room, axis.high+room))) # the whole range, so that one sees what lies at its end
         ax.set_xlabel(key, parse_math=False)
     for ax in axes: ax.spines[['top', 'right']].set_visible(False); ax.grid(alpha=.25)
     for ax in axes[n:]: ax.set_visible(False)
@@ -126,7 +131,7 @@ def search_still(
     picture = img_of(figure, f'trials of {s.id}: {s.metric} by step, and by each searched value')
     return {'text/html': f'<div style="line-height:1.45">{board_head(s)}{picture}{board_html(s)}</div>', 'text/plain': board_text(s), 'image/png': b64encode(png_of(figure)).decode()}
 
-# %% ../nbs/09_leaderboard.ipynb #3ad8bde2
+# %% ../nbs/09_leaderboard.ipynb #c33fda66
 class SearchView:
     "Shows a search while it goes on, and leaves a still of it."
     def __init__(self, where:str=None): # from `place`; default: here
@@ -146,10 +151,11 @@ class SearchView:
 
     def words(self) -> str:
         "Which trial of how many, what is best, and the time that is left."
-        s,left = self.standing,self.left()
-        best = s.best
-        parts = [f'trial {len(s.ended)+1} of {s.total}', f"best {best['score']:.4f} ({best['run']})" if best else '', f'{clock(left)} left' if left is not None else '']
+        s,best = self.standing,self.standing.best
+        parts = [f'trial {len(s.ended)+1} of {s.total}', f"best {best['score']:.4f} ({best['run']})" if best else '', self.left_words()]
         return ', '.join(filter(None, parts))
+
+    def left_words(self) -> str: return '' if (left := self.left()) is None else f'{clock(left)} left'
 
     def show(self, bundle:dict):
         "Replace what is shown by `bundle`, MIME type to content."
@@ -182,7 +188,7 @@ class TrialView(LiveView):
     def line(self): return f'{self.above.words()}: {super().line()}'
     def show(self, bundle):
         s = self.above.standing
-        self.above.show(bundle | {'text/html': board_head(s, self.above.words()) + board_html(s, 6) + f'<div style="margin-top:14px">{bundle["text/html"]}</div>'})
+        self.above.show(bundle | {'text/html': board_head(s, self.above.left_words()) + board_html(s, 6) + f'<div style="margin-top:14px">{bundle["text/html"]}</div>'})
     def end(self, run):
         if self.button: self.button.close()
         self.moment.hint = ''
