@@ -6,7 +6,7 @@
 __all__ = ['Standing', 'value_words', 'point_words', 'standing_words', 'board_cells', 'board_text', 'board_html', 'board_head',
            'search_figure', 'axis_values', 'search_still', 'SearchView', 'TrialView']
 
-# %% ../nbs/09_leaderboard.ipynb #87fe3b59
+# %% ../nbs/09_leaderboard.ipynb #5521614a
 import time, warnings
 from base64 import b64encode
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from .frames import clock, cut, table
 from .live import LiveView, Pace, place
 from .pictures import img_of, png_of
 
-# %% ../nbs/09_leaderboard.ipynb #75c18bb5
+# %% ../nbs/09_leaderboard.ipynb #303f4f7b
 @dataclass
 class Standing:
     "How a search stands."
@@ -47,7 +47,7 @@ def standing_words(
     says = [(f'trial {min(len(s.ended)+1, s.total)} of {s.total}' if s.status == 'running' else f'{s.status}, {len(s.ended)} of {s.total} trials') + (f" ({', '.join(parts)})" if set(states) - {'done'} else '')]
     return ' · '.join(says + ([f"best {s.metric} {best['score']:.4f} ({best['run']}: {point_words(best['values'])})"] if best else []))
 
-# %% ../nbs/09_leaderboard.ipynb #240cb624
+# %% ../nbs/09_leaderboard.ipynb #0635d23f
 def board_cells(
     s:Standing, # of a search
 ) -> tuple[list[str], list[list[str]]]: # names of the columns, words of each trial
@@ -88,7 +88,7 @@ def board_head(
     "The line above the table, as HTML."
     return f'<div style="display:flex;flex-wrap:wrap;gap:10px;align-items:center"><b style="font-size:16px">{cut(s.id)}</b><span style="font-size:13px">{cut(" · ".join(filter(None, (standing_words(s), more))), 400)}</span></div>'
 
-# %% ../nbs/09_leaderboard.ipynb #d1623375
+# %% ../nbs/09_leaderboard.ipynb #24b95182
 _strong,_weak = '#d9690f','#9bbcd8'
 
 def search_figure(
@@ -131,7 +131,7 @@ def search_still(
     picture = img_of(figure, f'trials of {s.id}: {s.metric} by step, and by each searched value')
     return {'text/html': f'<div style="line-height:1.45">{board_head(s)}{picture}{board_html(s)}</div>', 'text/plain': board_text(s), 'image/png': b64encode(png_of(figure)).decode()}
 
-# %% ../nbs/09_leaderboard.ipynb #c33fda66
+# %% ../nbs/09_leaderboard.ipynb #73433e34
 class SearchView:
     "Shows a search while it goes on, and leaves a still of it."
     def __init__(self, where:str=None): # from `place`; default: here
@@ -171,7 +171,7 @@ class SearchView:
     def end(self, s:Standing) -> bool: # was a picture left?
         "Leave the still."
         if self.where == 'none': print(f'{s.id}: {standing_words(s)}')
-        elif self.where == 'terminal': print('\r' + ' '*118 + '\r' + board_text(s))
+        elif self.where == 'terminal': print('\r' + f'{s.id}: {standing_words(s)}'.ljust(118)) # the table is what the search itself says
         else:
             try: self.show(search_still(s))
             except Exception as e:

@@ -142,7 +142,7 @@ def do_dry_run(values, runs_dir, tell):
 def do_optimize(values, runs_dir, tell, before):
     from slm_magic.optimize import optimize
     values = dict(values)
-    run = values.pop('run', getattr(before, 'best', None) if hasattr(before, 'trials') else before) # of a search the best
+    run = values.pop('run', before)
     if run is None and 'adapter_path' not in values: raise RecipeError('name what to optimize with --model_name_or_path: a run, its folder, or the folder of a model.')
     return optimize(run, **values, runs_dir=runs_dir, on_progress=tell)
 

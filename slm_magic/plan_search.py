@@ -6,7 +6,7 @@
 __all__ = ['SearchPlan', 'trial_path', 'given_of', 'trial_recipe', 'check_fixed', 'shared_data', 'new_search_path', 'plan_points',
            'plan_search']
 
-# %% ../nbs/09_plan_search.ipynb #f15ec344
+# %% ../nbs/09_plan_search.ipynb #0dfc673f
 import glob
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from .plan import Plan, check_writable, make_plan, run_name
 from .recipe import Recipe, best_by
 from .space import Strategy, draw_points, parse_space, parse_strategy
 
-# %% ../nbs/09_plan_search.ipynb #ff1a3777
+# %% ../nbs/09_plan_search.ipynb #4e76557c
 @dataclass(repr=False)
 class SearchPlan:
     "What a search will do; shows itself, as the answer to `dry_run`."
@@ -67,7 +67,7 @@ def trial_recipe(
 ) -> Recipe:
     "The recipe of a trial."
     given = given_of(recipe)
-    folder = dict(output_path=str(path)) if 'output_path' in given else {}
+    folder = (dict(output_path=str(path)) if 'output_path' in given else {}) | (dict(logging_dir=str(Path(given['logging_dir'])/path.name)) if 'logging_dir' in given else {})
     r = Recipe.make(line=given | point | dict(name=path.name) | folder)
     return replace(r, sources=r.sources | {k: recipe.sources[k] for k in given} | dict.fromkeys(point, 'search'), notes=[*recipe.notes])
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['create_search', 'reopen', 'Judge', 'run_trial', 'run_trials', 'finish_search', 'search', 'named_search']
 
-# %% ../nbs/09_search.ipynb #7f1a8d2c
+# %% ../nbs/09_search.ipynb #08c3b40d
 import glob, json, shutil, time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,10 +24,10 @@ from .results import ENDED, SEARCH, Search, is_search, trial_row
 from .run import Listener, Run, create_run, read_lines, set_status, write_lines
 from .space import hopeless
 from .stop import interrupt_guard
-from .train import can_resume, find_run, resume_run, run_plan, with_functions
+from .train import can_resume, resume_run, run_plan, with_functions
 from .views import views
 
-# %% ../nbs/09_search.ipynb #192cca8e
+# %% ../nbs/09_search.ipynb #5d3b23cf
 def create_search(
     plan:SearchPlan, # what it will do
 ) -> Search:
@@ -56,7 +56,7 @@ def reopen(
     if data is not None and data_hash(data) != search.facts['data_sha256']: raise RecipeError(f'the data of {search.id} has changed since it was started, so it cannot be resumed exactly; start a new search.')
     return recipe, data
 
-# %% ../nbs/09_search.ipynb #a8bc68b5
+# %% ../nbs/09_search.ipynb #9957042a
 class Judge(Listener):
     "Stops a trial with its search, and ends it early when it is hopeless."
     def __init__(self, search:Search, i:int): # `i`: index of the trial
@@ -103,7 +103,7 @@ def run_trial(
     row = trial_row(i+1, search.points[i], Run(path) if (path/'status.json').exists() else None, error, search.by)
     return row | dict(state='failed') if error and row['state'] not in ENDED else row
 
-# %% ../nbs/09_search.ipynb #33c13caf
+# %% ../nbs/09_search.ipynb #bced158f
 def run_trials(
     search:Search,      # its folder
     recipe:Recipe,      # what the trials have in common
@@ -144,7 +144,7 @@ def finish_search(
         raise RecipeError(f"{search.id}: all trials failed ({len(rows)}); the first, with {point_words(rows[0]['values'])}: {(rows[0]['error'].splitlines() or ['unknown'])[0].removeprefix(rows[0]['run'] + ': ')}")
     search.set_state('done' if len(search.standing.ended) == len(search.points) else 'stopped')
 
-# %% ../nbs/09_search.ipynb #b57bac1d
+# %% ../nbs/09_search.ipynb #dd7e53c7
 def search(
     model=None,          # as in `finetune`
     data=None,           # as in `finetune`

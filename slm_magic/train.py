@@ -175,6 +175,7 @@ def finetune(
     "Fine-tune a language model. Errors of the user are `RecipeError`, before anything is loaded or written."
     listeners = [o() for o in views] or [PrintListener()] if listeners is None else listeners
     given = {k:v for k,v in (dict(model=model, data=data, name=name) | recipe_keys).items() if v is not None}
+    if {'search_space', 'search_strategy'} & {*recipe_keys}: raise RecipeError('several values are tried by search, which takes the same arguments: from slm_magic import search.')
     if dry_run and bg: raise RecipeError('dry_run tells what a new run would do, and takes seconds; leave out bg.')
     if dry_run and resume: raise RecipeError('dry_run tells what a new run would do, and a resumed run keeps its recipe; leave out one of the two.')
     if dry_run: return rehearse(recipe=Recipe.make(line=given) if recipe is None else recipe, runs_dir=runs_dir)
@@ -267,6 +268,6 @@ def as_written(
     return '$' + value.strip('<>').replace('lambda', 'name') if value.startswith('<') else value
 
 def can_resume(folder) -> bool:
-    "Whether it holds a run that ended early; one that cannot be read is none."
-    try: return Run(folder).status in ('stopped', 'failed', 'interrupted')
+    "Whether it holds a run that ended early; one that cannot be read is none, nor is a trial that failed."
+    try: return (run := Run(folder)).status in ('stopped', 'interrupted') or run.status == 'failed' and 'search' not in run.state
     except (RecipeError, KeyError, TypeError): return False
