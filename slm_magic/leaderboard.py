@@ -6,7 +6,7 @@
 __all__ = ['Standing', 'value_words', 'point_words', 'standing_words', 'board_cells', 'board_text', 'board_html', 'board_head',
            'search_figure', 'axis_values', 'search_still', 'SearchView', 'TrialView']
 
-# %% ../nbs/09_leaderboard.ipynb #5521614a
+# %% ../nbs/09_leaderboard.ipynb #e96c21b5
 import time, warnings
 from base64 import b64encode
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from .frames import clock, cut, table
 from .live import LiveView, Pace, place
 from .pictures import img_of, png_of
 
-# %% ../nbs/09_leaderboard.ipynb #303f4f7b
+# %% ../nbs/09_leaderboard.ipynb #8a6bd2ea
 @dataclass
 class Standing:
     "How a search stands."
@@ -47,7 +47,7 @@ def standing_words(
     says = [(f'trial {min(len(s.ended)+1, s.total)} of {s.total}' if s.status == 'running' else f'{s.status}, {len(s.ended)} of {s.total} trials') + (f" ({', '.join(parts)})" if set(states) - {'done'} else '')]
     return ' · '.join(says + ([f"best {s.metric} {best['score']:.4f} ({best['run']}: {point_words(best['values'])})"] if best else []))
 
-# %% ../nbs/09_leaderboard.ipynb #0635d23f
+# %% ../nbs/09_leaderboard.ipynb #4721129b
 def board_cells(
     s:Standing, # of a search
 ) -> tuple[list[str], list[list[str]]]: # names of the columns, words of each trial
@@ -88,7 +88,7 @@ def board_head(
     "The line above the table, as HTML."
     return f'<div style="display:flex;flex-wrap:wrap;gap:10px;align-items:center"><b style="font-size:16px">{cut(s.id)}</b><span style="font-size:13px">{cut(" · ".join(filter(None, (standing_words(s), more))), 400)}</span></div>'
 
-# %% ../nbs/09_leaderboard.ipynb #24b95182
+# %% ../nbs/09_leaderboard.ipynb #b7058650
 _strong,_weak = '#d9690f','#9bbcd8'
 
 def search_figure(
@@ -96,7 +96,7 @@ def search_figure(
 ):              # matplotlib.figure.Figure
     "The curves of all trials, and value against score for each key."
     from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import MaxNLocator, NullFormatter
     n = 1 + len(s.axes)
     columns = min(n, 3)
     fig = Figure(figsize=(3.3*columns, 2.8*-(-n//columns)), layout='constrained')
@@ -105,6 +105,7 @@ def search_figure(
     for o in sorted(s.rows, key=lambda o: o is best):
         if o['curve']: axes[0].plot(*zip(*o['curve']), color=_strong if o is best else _weak, lw=2.5 if o is best else 1.2, ls='--' if o['state'] == 'pruned' else '-', marker='.', label=o['run'] if o is best else None)
     axes[0].set(xlabel='step', ylabel=s.metric)
+    axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     if best: axes[0].legend(frameon=False)
     for ax,(key,axis) in zip(axes[1:], s.axes.items()):
         seen = [o for o in s.rows if o['score'] is not None and key in o['values']]
@@ -131,7 +132,7 @@ def search_still(
     picture = img_of(figure, f'trials of {s.id}: {s.metric} by step, and by each searched value')
     return {'text/html': f'<div style="line-height:1.45">{board_head(s)}{picture}{board_html(s)}</div>', 'text/plain': board_text(s), 'image/png': b64encode(png_of(figure)).decode()}
 
-# %% ../nbs/09_leaderboard.ipynb #73433e34
+# %% ../nbs/09_leaderboard.ipynb #a91ac198
 class SearchView:
     "Shows a search while it goes on, and leaves a still of it."
     def __init__(self, where:str=None): # from `place`; default: here
