@@ -6,7 +6,7 @@
 __all__ = ['NOT_SEARCHED', 'MOST_POINTS', 'Axis', 'parse_axis', 'as_mapping', 'parse_range', 'parse_space', 'Strategy',
            'parse_strategy', 'draw_points', 'hopeless']
 
-# %% ../nbs/00_space.ipynb #9a934745
+# %% ../nbs/00_space.ipynb #632d333e
 import json, math, re
 from dataclasses import dataclass
 from itertools import islice, product
@@ -14,7 +14,7 @@ from random import Random
 from .options import Option, RecipeError, coerce, find, opt, options_of, suggest
 from .recipe import recipe_options
 
-# %% ../nbs/00_space.ipynb #b295c0e1
+# %% ../nbs/00_space.ipynb #fb7332d2
 @dataclass(frozen=True)
 class Axis:
     "A searched key, and what it may be."
@@ -61,7 +61,7 @@ class Axis:
         if self.kind == 'choice': return ', '.join(map(str, self.values))
         return f'{self.low:g} to {self.high:g}' + (', log' if self.log else '') + (f', step {self.step:g}' if self.step else '')
 
-# %% ../nbs/00_space.ipynb #7ed41e8c
+# %% ../nbs/00_space.ipynb #599db745
 NOT_SEARCHED = dict.fromkeys(('data', 'eval', 'train_split', 'eval_split', 'seed'), 'decides which rows the trials are compared on') | dict.fromkeys(('metric_for_best_model', 'greater_is_better', 'loss', 'metrics'), 'decides what the trials are compared by') | dict.fromkeys(('name', 'output_path', 'logging_dir'), 'belongs to the whole search') | dict(augment='is a function, which no file can hold')
 _number = r'[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?'
 _kinds = dict(float='float', uniform='float', loguniform='float', int='int', choice='choice', categorical='choice')
@@ -124,7 +124,7 @@ def parse_space(
         res[axis.key] = axis
     return res
 
-# %% ../nbs/00_space.ipynb #5ae407d7
+# %% ../nbs/00_space.ipynb #d8c591e5
 @dataclass(frozen=True)
 class Strategy:
     "How to search."
@@ -149,7 +149,7 @@ def parse_strategy(
         res[o.name] = coerce(o, v, 'search_strategy')
     return Strategy(**{k: v for k,v in res.items() if v is not None})
 
-# %% ../nbs/00_space.ipynb #4a53872d
+# %% ../nbs/00_space.ipynb #e432617d
 MOST_POINTS = 10_000 # of a grid
 
 def draw_points(
@@ -170,7 +170,7 @@ def draw_points(
         found.setdefault(json.dumps(point, default=repr), point)
     return list(found.values())
 
-# %% ../nbs/00_space.ipynb #ce9da9b7
+# %% ../nbs/00_space.ipynb #a7219d62
 def hopeless(
     curve:list[tuple],        # (share of the way, score) at each evaluation of the trial, so far
     others:list[list[tuple]], # the same of the trials that were done before
