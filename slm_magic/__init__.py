@@ -3,8 +3,8 @@ __version__ = "0.1.0"
 import sys
 from types import ModuleType
 
-_face = dict(finetune='train', data_report='plan', optimize='optimize', evaluate='evaluate', compare='compare', Recipe='recipe', RecipeError='options',
-             Run='run', Runs='runs', Bundle='bundle', load_ipython_extension='magics', unload_ipython_extension='magics')
+_face = dict(finetune='train', data_report='plan', optimize='optimize', evaluate='evaluate', compare='compare', search='search', Recipe='recipe', RecipeError='options',
+             Run='run', Runs='runs', Search='results', Bundle='bundle', load_ipython_extension='magics', unload_ipython_extension='magics')
 __all__ = ['__version__', *_face]
 
 def __getattr__(name):

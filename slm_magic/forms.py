@@ -16,6 +16,7 @@ from .form_page import preview, show_form, still_html, still_text
 from .methods import METHODS
 from .options import Option, RecipeError, find, options_of
 from .plan import make_plan
+from .plan_search import plan_points
 from .recipe import Inline, Recipe, method_options, training_options
 from .runs import Cell
 from .verbs import FinetuneOptions, OptimizeOptions, check_subject, check_wishes, is_run, meant, read, recipe_of, verbs
@@ -154,8 +155,10 @@ class FinetuneForm(Form):
 
     def check(self, values):
         wishes = {k: values.pop(k, None) for k in options_of(FinetuneOptions)}
-        check_wishes(**{k: wishes[k] for k in ('resume', 'dry_run', 'lr_find', 'bg')})
+        searched = {k: wishes[k] for k in ('search_space', 'search_strategy')}
+        check_wishes(**{k: wishes[k] for k in ('resume', 'dry_run', 'lr_find', 'bg')}, **searched)
         self._recipe = recipe_of(values)
+        if any(o is not None for o in searched.values()): plan_points(self._recipe, **searched)
 
     @property
     def recipe(self) -> Recipe:

@@ -135,7 +135,7 @@ def text_summary(
     return '\n'.join(o for o in lines if o)
 
 # %% ../nbs/05_frames.ipynb #d4f76ab7
-_states = dict(running='#1f6fb2', stopping='#946200', stopped='#946200', failed='#b93426', done='#1d7a46')
+_states = dict(running='#1f6fb2', stopping='#946200', stopped='#946200', pruned='#946200', failed='#b93426', done='#1d7a46')
 _faint = 'font-size:12px;opacity:.72'
 
 def cut(

@@ -78,7 +78,7 @@ class LiveView(Listener):
         self.moment = Moment(run.id, info, rows, step=step, first_step=step, stop=self.moment.stop, best_by=run.best_by)
         self.logged = max(1, info['max_steps']//max(1, run.recipe.logging_steps or 1))
         self.pace.budget = self.pace.budget*max(1, self.logged/1000)
-        if self.where == 'terminal': print(what(self.moment), step_words(self.moment), sep='\n')
+        for o in self.opening(): print(o)
         self.draw(force=True)
 
     @harmless
@@ -111,6 +111,9 @@ class LiveView(Listener):
         m.findings,m.samples = run.diagnosis,run.samples or m.samples
         self.end(run)
 
+    def opening(self): return (what(self.moment), step_words(self.moment)) if self.where == 'terminal' else () # lines above the one that moves
+    def line(self): return text_line(self.moment)
+
 # %% ../nbs/05_live.ipynb #d4ab6edf
 def draw(self:LiveView, force:bool=False):
     "Show the moment, if its time has come."
@@ -118,17 +121,17 @@ def draw(self:LiveView, force:bool=False):
     if self.where in ('headless', 'none') or not (force or self.pace.ready(m.step/max(m.max_steps, 1))): return
     start = time.time()
     if self.where == 'terminal':
-        content = '\r' + text_line(m)[:118].ljust(118)
+        content = '\r' + self.line()[:118].ljust(118)
         print(content, end='', flush=True)
     else:
         content = live_html(m)
-        self.show({'text/html': content, 'text/plain': text_line(m)})
+        self.show({'text/html': content, 'text/plain': self.line()})
     self.pace.drawn(time.time()-start, len(content))
 
 def end(self:LiveView, run):
     "Leave the still."
     if self.button: self.button.close()
-    if self.where == 'terminal': print('\r' + text_line(self.moment).ljust(118), *self.moment.findings, sep='\n')
+    if self.where == 'terminal': print('\r' + self.line().ljust(118), *self.moment.findings, sep='\n')
     elif self.where != 'none':
         self.show(still(self.moment))
         run.still_shown = True

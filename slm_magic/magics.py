@@ -91,7 +91,8 @@ def call(
         raise
     if var: shell.user_ns[var] = result
     for o in (*getattr(command, 'made', ()), result):
-        if is_run(o): shell.user_ns['_run'] = o
+        for run in o,getattr(o, 'best', None): # the best of a search
+            if is_run(run): shell.user_ns['_run'] = run
     if type(result).__name__ == 'Cell': shell.set_next_input(str(result))
     if not silent and not (name == 'chat' and isinstance(result, (str, dict))): return result # those have been shown
 
@@ -174,7 +175,7 @@ def unload_ipython_extension(shell):
 
 def run_names(config):
     from pathlib import Path
-    return sorted(o.parent.name for o in Path(config.runs_dir).glob('*/status.json'))
+    return sorted(o.parent.name for name in ('status.json', 'search.json') for o in Path(config.runs_dir).glob(f'*/{name}'))
 
 # %% ../nbs/13_magics.ipynb #3dc61a63
 def make_magic(shell, config, name):

@@ -136,6 +136,7 @@ def do_finetune(values, runs_dir, tell, before):
 
 def do_dry_run(values, runs_dir, tell):
     from slm_magic.dry_run import dry_run
+    if 'search_space' in values: return do_search(values | dict(dry_run=True, on_progress=tell), runs_dir, tell, None)
     return dry_run(recipe=Recipe.make(line=values), runs_dir=runs_dir, on_progress=tell)
 
 def do_optimize(values, runs_dir, tell, before):
@@ -154,8 +155,7 @@ def do_adapters(values, runs_dir, tell, before):
 def do_convert(values, runs_dir, tell, before): return convert_adapter(**values)
 
 def do_search(values, runs_dir, tell, before):
-    try: from slm_magic.search import search
-    except ModuleNotFoundError: raise RecipeError('search_space is read, but searching is not available yet in this version of slm_magic; give one value for each name.') from None
+    from slm_magic.search import search
     return search(**values, runs_dir=runs_dir)
 
 # %% ../nbs/10c_olive_command.ipynb #ae27770e
@@ -165,7 +165,10 @@ def checked_values(
     command:OliveCommand, # one of a chain
 ):
     "Refuse what cannot be done, before the first command of a chain has begun."
-    if command.verb in ('finetune', 'search'): Recipe.make(line={k: v for k,v in command.values.items() if command.verb == 'finetune' or not k.startswith('search_')})
+    if command.verb in ('finetune', 'search'): recipe = Recipe.make(line={k: v for k,v in command.values.items() if command.verb == 'finetune' or not k.startswith('search_')})
+    if command.verb == 'search':
+        from slm_magic.plan_search import plan_points
+        plan_points(recipe, command.values['search_space'], command.values.get('search_strategy'))
     if command.verb == 'optimize':
         from slm_magic.targets import find_target
         find_target(command.values.get('precision', 'auto'), command.values.get('device'), command.values.get('provider'))
@@ -186,7 +189,7 @@ def run_chain(
             result = doctor()
         if o.verb not in calls: continue
         if o.dry:
-            result = do_dry_run(o.values, runs_dir, tell) if o.verb == 'finetune' else None
+            result = do_dry_run(o.values, runs_dir, tell) if o.verb in ('finetune', 'search') else None
             continue
         result = calls[o.verb](o.values, runs_dir, tell, result)
         command.made.append(result)

@@ -150,7 +150,11 @@ def read_strategy(
     names = dict(sampler='type', max_samples='num_trials')
     res = opened({} if doc is True else doc, 'search_strategy')
     for k in set(names) & set(res): command.corrections.append(f'search_strategy.{k}: {names[k]}')
-    return {names.get(k, k): v for k,v in res.items() if k not in ('execution_order', 'output_model_num', 'stop_when_goals_met')}
+    res = {names.get(k, k): v for k,v in res.items() if k not in ('execution_order', 'output_model_num', 'stop_when_goals_met')}
+    if str(res.get('type')).lower() == 'tpe':
+        command.corrections.append('search_strategy: random (Olive: tpe), and hopeless trials are ended early')
+        res['type'] = 'random'
+    return res
 
 # %% ../nbs/10e_olive_config.ipynb #3900b0c5
 def meant_config(
@@ -182,7 +186,10 @@ def meant_config(
     command = _with(said, meant_finetune(written, given, recipe, cli=False))
     if 'search_space' in doc:
         command.verb = 'search'
-        command.values |= dict(search_space=read_space(doc['search_space']))
+        space = read_space(doc['search_space'])
+        searched = {find(recipe_options(), o).name for o in space}
+        for k in [k for k in command.values if find(recipe_options(), k).name in searched]: command.corrections.append(f'{k}: {str(command.values.pop(k))[:40]} is not used, since search_space has it')
+        command.values |= dict(search_space=space)
     if doc.get('search_strategy'):
         strategy = read_strategy(doc['search_strategy'], command)
         if 'search_space' in doc: command.values['search_strategy'] = strategy

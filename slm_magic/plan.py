@@ -106,7 +106,8 @@ class Plan:
 def make_plan(
     recipe:Recipe,  # from the user
     runs_dir='runs',# folder of all runs
-    path=None,      # folder of a run that exists already
+    path=None,      # folder of a run that exists already, or of a trial
+    data:Data=None, # from `prepare`, where several runs share it
 ) -> Plan:
     "Check everything and decide what was left open; `RecipeError` before anything is loaded."
     only_one()
@@ -115,7 +116,7 @@ def make_plan(
     tokenizer = load_tokenizer(base, recipe.trust_remote_code)
     find_metrics(recipe.metrics)
     check_reports(recipe)
-    data = prepare(recipe, tokenizer, config)
+    data = prepare(recipe, tokenizer, config) if data is None else replace(data, notes=[*data.notes])
     recipe = with_best(recipe, data)
     check_loss(recipe, data, config)
     recipe,memory,fitted = fit_memory(recipe, config, max(map(len, data.train.input_ids)), data)

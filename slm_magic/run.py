@@ -121,6 +121,7 @@ class Run(RunFolder, Wish):
         Wish.__init__(self)
         self._model,self.still_shown,self.snapshots = None,False,Snapshots()
         self.ended = None # event of a run in the background
+        self.pruned = '' # why a search ends it before its time, in words
     def __repr__(self): return f'Run({self.id!r}, {self.status}, {self.path})'
 
     base_model_path = property(lambda self: find_model(self.recipe.model))

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['STATES', 'COLUMNS', 'LARGE_FIRST', 'HEAD', 'RIGHT', 'DERIVED', 'sorted_rows', 'matching_rows', 'when', 'size_words',
            'score_words', 'step_words', 'cells', 'table_text', 'table_html', 'Cell', 'run_cell', 'RunPage',
-           'run_folders', 'stop', 'chosen_folders', 'check_removal', 'remove', 'Runs', 'readable']
+           'run_folders', 'search_folders', 'stop', 'chosen_folders', 'trials_of', 'check_removal', 'remove', 'Runs',
+           'readable']
 
 # %% ../nbs/10_runs.ipynb #3c18beb4
 import math, os, shutil, time
@@ -20,12 +21,14 @@ from .diagnosis import draw_diagnosis, recipe_cell
 from .frames import clock, cut
 from .lineage import Shown, bundles_of, lineage
 from .options import RecipeError, suggest
+from .results import Search, is_search
 from .run import Run
-from .summary import MARKS, spark_svg, spark_text, summary
+from .search import named_search, search
+from .summary import MARKS, folder_size, spark_svg, spark_text, summary
 from .train import find_run, finetune
 
 # %% ../nbs/10_runs.ipynb #ac0c029b
-STATES = dict(running='#1f77b4', done='#2e8b57', stopped='#b8860b', interrupted='#b8860b', failed='#c0392b', unreadable='#888') # and their colours
+STATES = dict(running='#1f77b4', done='#2e8b57', stopped='#b8860b', pruned='#b8860b', interrupted='#b8860b', failed='#c0392b', unreadable='#888') # and their colours
 COLUMNS = 'run', 'status', 'model', 'data', 'method', 'best_eval', 'step', 'time', 'size_mb', 'licence', 'started'
 LARGE_FIRST = 'step', 'time', 'size_mb', 'started'
 
@@ -129,17 +132,20 @@ class RunPage(Run):
 def run_folders(
     home, # folder of all runs
 ) -> list[Path]:
-    "The folders in it; hidden ones are in the making, or on their way out."
+    "The folders in it, without those of searches; hidden ones are in the making, or on their way out."
     home = Path(home)
-    return sorted(o for o in home.iterdir() if o.is_dir() and not o.name.startswith('.')) if home.is_dir() else []
+    return sorted(o for o in home.iterdir() if o.is_dir() and not o.name.startswith('.') and not is_search(o)) if home.is_dir() else []
+
+def search_folders(home) -> list[Path]: return sorted(o.parent for o in Path(home).glob('*/search.json') if not o.parent.name.startswith('.')) # the others
 
 # %% ../nbs/10_runs.ipynb #7ae34bf7
 def stop(
-    run:Run, # somewhere
+    run:Run|Search, # somewhere
 ) -> str:    # what will happen
-    "Ask a run to save and end; `RecipeError` when it is not going."
-    if run.status == 'interrupted': raise RecipeError(f'the run {run.id} is not running: its process is gone. %runs resume {run.id} goes on from its last checkpoint.')
-    if run.status != 'running': raise RecipeError(f'the run {run.id} is not running ({run.status}).')
+    "Ask a run or a search to save and end; `RecipeError` when it is not going."
+    kind = 'search' if isinstance(run, Search) else 'run'
+    if run.status == 'interrupted': raise RecipeError(f'the {kind} {run.id} is not running: its process is gone. %runs resume {run.id} goes on from its last checkpoint.')
+    if run.status != 'running': raise RecipeError(f'the {kind} {run.id} is not running ({run.status}).')
     (run.path/'STOP').touch()
     return f'{run.id} will save and stop at its next step'
 
@@ -149,15 +155,20 @@ def chosen_folders(
     *ids,          # names, patterns as tone-*, or runs
 ) -> list[Path]:   # folders directly in it
     "The folders that are meant; `RecipeError` when a name means none."
-    folders,res = run_folders(home),[]
+    folders,res = [*run_folders(home), *search_folders(home)],[]
     for o in ids:
         name = str(o.path if isinstance(o, Run) else o)
         if isinstance(o, Run) and o.path.parent.resolve() == Path(home).resolve(): name = o.id
         found = [f for f in folders if fnmatchcase(f.name, name)] or [f for f in folders if f.name == name]
         if not found and (Path(name)/'status.json').is_file() and Path(name).name not in {f.name for f in folders if f.samefile(name)}: raise RecipeError(f'{name} lies outside of {home}, so it is not removed here; delete the folder yourself.')
         if not found: raise RecipeError(f"there is no run '{name[:80]}' in {home}.{suggest(name, [f.name for f in folders])}")
-        res += [f for f in found if f not in res]
+        for f in found: res += [t for t in (f, *(trials_of(f) if is_search(f) else ())) if t not in res]
     return res
+
+def trials_of(folder:Path) -> list[Path]: # of a search
+    "The folders of its trials that are there."
+    s = Search(folder)
+    return [o for o in map(s.trial_path, range(len(s.points))) if o.is_dir()]
 
 def check_removal(
     folder:Path,   # to be removed
@@ -167,9 +178,9 @@ def check_removal(
 ):
     "Refuse what must not be removed."
     if folder.is_symlink(): raise RecipeError(f'{folder.name} is a link to {folder.resolve()}; remove it yourself.')
-    if not any((folder/o).exists() for o in MARKS): raise RecipeError(f"{folder.name} is not removed: it has none of the files of a run ({', '.join(MARKS)}).")
+    if not is_search(folder) and not any((folder/o).exists() for o in MARKS): raise RecipeError(f"{folder.name} is not removed: it has none of the files of a run ({', '.join(MARKS)}).")
     if force: return
-    try: status = Run(folder).status if (folder/'status.json').exists() else ''
+    try: status = Search(folder).status if is_search(folder) else Run(folder).status if (folder/'status.json').exists() else ''
     except (RecipeError, KeyError, TypeError): raise RecipeError(f'whether {folder.name} is running cannot be read from its status.json; if it is not, add --force.') from None
     if status == 'running': raise RecipeError(f'{folder.name} is running; end it with %runs stop {folder.name}, or add --force.')
     needed = [o['run'] for o in rows if folder.name in o['needs'] and o['run'] not in going]
@@ -185,7 +196,7 @@ def remove(
     folders,home = chosen_folders(home, *ids),Path(home)
     rows = [summary(o) for o in run_folders(home)]
     for o in folders: check_removal(o, rows, {f.name for f in folders}, force)
-    sizes = {o['run']: o['size_mb'] for o in rows}
+    sizes = {o['run']: o['size_mb'] for o in rows} | {o.name: folder_size(o)/1e6 for o in folders if is_search(o)}
     made = {o.name: [b['path'] for b in bundles_of(o) if b['chosen']] for o in folders}
     for i,o in enumerate(folders): os.replace(o, home/f'.removed-{o.name}-{os.getpid()}-{time.time_ns()}')
     for o in home.glob('.removed-*'): shutil.rmtree(o, ignore_errors=True)
@@ -236,9 +247,12 @@ class Runs:
     def __len__(self): return len(self.rows)
     def __iter__(self): return (Run(o['path']) for o in self.rows if o['status'] != 'unreadable')
     def __getitem__(self, id) -> Run: return find_run(id, self.path)
-    def show(self, id) -> RunPage: return RunPage(readable(self[id]).path)
-    def stop(self, *ids) -> str: return '\n'.join(stop(self[o]) for o in ids)
-    def resume(self, id, **more) -> Run: return finetune(resume=readable(self[id]), runs_dir=self.path, **more)
+    def search_of(self, id) -> Search|None: return named_search(id, self.path) if id is not True else None
+    def show(self, id) -> RunPage|Search: return self.search_of(id) or RunPage(readable(self[id]).path)
+    def stop(self, *ids) -> str: return '\n'.join(stop(self.search_of(o) or self[o]) for o in ids)
+    def resume(self, id, **more) -> Run|Search:
+        if found := self.search_of(id): return search(resume=found, runs_dir=self.path, **more)
+        return finetune(resume=readable(self[id]), runs_dir=self.path, **more)
     def rm(self, *ids, force:bool=False) -> str:
         said = remove(self.path, *ids, force=force)
         for o in 'rows', 'all': self.__dict__.pop(o, None) # they are read anew
@@ -248,12 +262,20 @@ class Runs:
     def __repr__(self): return f'{table_text(self.rows[:self.limit])}\n{self.words()}' if self.rows else self.words()
     def _repr_html_(self): return (table_html(self.rows[:self.limit]) if self.rows else '') + f'<div style="font-size:90%">{escape(self.words())}</div>'
 
+    def searches(self) -> str:
+        "The searches that trials belong to, in words."
+        def says(o):
+            try: return f'{o.id} ({o.status}, {len(o.standing.ended)} of {len(o.points)} trials)'
+            except (RecipeError, KeyError, TypeError): return f'{o.id} (unreadable)'
+        found = [says(Search(o)) for o in search_folders(self.path)]
+        return f"\nsearches: {'; '.join(found)}" if found else ''
+
     def words(self) -> str:
         "How many, in which states, how large."
         n,shown = len(self.all),len(self.rows)
         if not n: return f'no runs in {self.path}; %finetune makes one.'
         states = ', '.join(f"{k} {s}" for s in dict.fromkeys(o['status'] for o in self.rows) if (k := sum(o['status'] == s for o in self.rows)))
-        return f"{shown if shown == n else f'{shown} of {n}'} run{'s'*(n != 1)} in {self.path}{': ' if states else ''}{states}, {size_words(sum(o['size_mb'] for o in self.rows))}" + (f'; the first {self.limit} are shown' if shown > self.limit else '')
+        return f"{shown if shown == n else f'{shown} of {n}'} run{'s'*(n != 1)} in {self.path}{': ' if states else ''}{states}, {size_words(sum(o['size_mb'] for o in self.rows))}" + (f'; the first {self.limit} are shown' if shown > self.limit else '') + self.searches()
 
 def readable(run:Run) -> Run:
     "`run`, unless its folder is broken: then a `RecipeError` says why."

@@ -74,7 +74,7 @@ def make_callback(
             elif run.best != best:
                 control.should_save = True
                 if not state.global_step: self.trainer._save_checkpoint(self.trainer.model, None) # before the first step nobody else does
-            if plan.recipe.early_stopping and since_best(run) >= plan.recipe.early_stopping: control.should_training_stop = control.should_save = True
+            if run.pruned or plan.recipe.early_stopping and since_best(run) >= plan.recipe.early_stopping: control.should_training_stop = control.should_save = True
             show_samples(run, plan, self.trainer.model, base, state.global_step, tell)
             self.since = time.time()
         def on_save(self, args, state, control, **kw):

@@ -27,10 +27,17 @@ def open_run(
     thing,           # Run, name or folder of one, a run at a step, or anything else
     runs_dir='runs', # folder of all runs
 ):
-    "The run that `thing` names, or `thing` itself when it is no run."
+    "The run that `thing` names, of a search its best; `thing` itself when it is neither."
     if isinstance(thing, (str, Path)):
         for path in Path(thing), Path(runs_dir)/str(thing):
             if (path/'status.json').exists(): return Run.load(path)
+            if (path/'search.json').exists():
+                from slm_magic.results import Search # the module sits above this one
+                thing = Search.load(path)
+                break
+    if hasattr(thing, 'trials'):
+        if thing.best is None: raise RecipeError(f'the search {thing.id} has no finished trial yet.')
+        return thing.best
     return thing.then if isinstance(thing, RunAt) else thing
 
 def open_thing(

@@ -56,7 +56,7 @@ def run_plan(
             if not (failure and kept is None): save_result(run, plan, model)
             run._model = None if hasattr(model, 'first_adapter') else model # the base below it is changed; loaded anew, it is not
             if failure: raise RecipeError(failure_message(run, failure, kept))
-            set_status(run, 'stopped' if stopped else 'done', step=step)
+            set_status(run, 'stopped' if stopped else 'pruned' if run.pruned else 'done', step=step, **dict(pruned=run.pruned) if run.pruned else {})
         except KeyboardInterrupt:
             set_status(run, 'stopped')
             raise
@@ -110,9 +110,10 @@ def go(
     trainer,         # from `make_trainer`
     resume_from=None,# checkpoint folder to go on from
 ):
-    "Train to the end; a run that had come there, and was killed before all was saved, takes no further step."
+    "Train to the end; a run that had come there, or to where it is ended early, and was killed before all was saved, takes no further step."
     step = int(resume_from.name[5:]) if resume_from else 0
-    if step < plan.steps and not (step and plan.recipe.early_stopping and since_best(run) >= plan.recipe.early_stopping): trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    ended = run.pruned or plan.recipe.early_stopping and since_best(run) >= plan.recipe.early_stopping
+    if step < plan.steps and not (step and ended): trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     else:
         trainer._load_from_checkpoint(str(resume_from), trainer.model)
         trainer.state.global_step = step
@@ -174,6 +175,7 @@ def finetune(
     "Fine-tune a language model. Errors of the user are `RecipeError`, before anything is loaded or written."
     listeners = [o() for o in views] or [PrintListener()] if listeners is None else listeners
     given = {k:v for k,v in (dict(model=model, data=data, name=name) | recipe_keys).items() if v is not None}
+    if {'search_space', 'search_strategy'} & {*recipe_keys}: raise RecipeError('several values are tried by search, which takes the same arguments: from slm_magic import search.')
     if dry_run and bg: raise RecipeError('dry_run tells what a new run would do, and takes seconds; leave out bg.')
     if dry_run and resume: raise RecipeError('dry_run tells what a new run would do, and a resumed run keeps its recipe; leave out one of the two.')
     if dry_run: return rehearse(recipe=Recipe.make(line=given) if recipe is None else recipe, runs_dir=runs_dir)
@@ -206,6 +208,7 @@ def find_run(
         return Run.load(open_[-1])
     for path in Path(runs_dir)/str(which), Path(str(which)):
         if (path/'status.json').exists(): return Run.load(path)
+        if (path/'search.json').exists(): raise RecipeError(f'{path.name} is a search and not a run: name one of its trials, as {path.name}-t01; %runs show {path.name} says which is best.')
     raise RecipeError(f"there is no run '{which}' in {runs_dir}.{suggest(which, [o.name for o in folders])}")
 
 def resume_run(
@@ -265,6 +268,6 @@ def as_written(
     return '$' + value.strip('<>').replace('lambda', 'name') if value.startswith('<') else value
 
 def can_resume(folder) -> bool:
-    "Whether it holds a run that ended early; one that cannot be read is none."
-    try: return Run(folder).status in ('stopped', 'failed', 'interrupted')
+    "Whether it holds a run that ended early; one that cannot be read is none, nor is a trial that failed."
+    try: return (run := Run(folder)).status in ('stopped', 'interrupted') or run.status == 'failed' and 'search' not in run.state
     except (RecipeError, KeyError, TypeError): return False

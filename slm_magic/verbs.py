@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['verbs', 'FinetuneOptions', 'OptimizeOptions', 'EvaluateOptions', 'ChatOptions', 'CompareOptions', 'RunsOptions',
-           'Values', 'is_run', 'recipe_of', 'check_wishes', 'call_finetune', 'watched', 'check_subject',
+           'Values', 'is_run', 'recipe_of', 'check_wishes', 'call_finetune', 'find_search', 'watched', 'check_subject',
            'call_optimize', 'call_evaluate', 'call_compare', 'call_chat', 'call_runs', 'call_olive', 'Verb',
            'finetune_options', 'olive_options', 'read', 'checked', 'olive_command', 'meant']
 
@@ -21,6 +21,8 @@ class FinetuneOptions:
     dry_run:bool = opt(False, 'do not train: show recipe, rows, memory and time of the run', command=True)
     lr_find:bool = opt(False, 'do not train: find a learning rate by a range test', command=True)
     resume:'bool|str' = opt(None, 'go on with a run: its name, or nothing for the last unfinished one', command=True)
+    search_space:'dict|None' = opt(None, 'keys to try several values of: {learning_rate: 1e-5..1e-3, r: [8, 16, 32]}', group='Training')
+    search_strategy:'str|dict|None' = opt(None, 'how to search: random, grid, or {type: random, num_trials: 10, seed: 0}', group='Training')
     bg:bool = opt(False, 'train in the background: later cells run meanwhile, and the view stays here; stop with %runs stop NAME', command=True)
     form:bool = opt(False, 'do not train: fill in a form, and get the cell that it means', command=True)
     var:str = opt(None, 'variable to put the result into', short='o', command=True)
@@ -87,7 +89,7 @@ class RunsOptions:
     "What `runs` takes."
     action:str = opt('list', 'what to do', choices=('list', 'show', 'stop', 'resume', 'rm', 'cell', 'lineage'), positional=True)
     run:object = opt(None, 'names of runs, or $run; for rm also patterns, as tone-*; for list words that must occur', positional=True, many=True)
-    status:str = opt(None, 'for list: only runs in this state', choices=('running', 'done', 'stopped', 'interrupted', 'failed', 'unreadable'))
+    status:str = opt(None, 'for list: only runs in this state', choices=('running', 'done', 'stopped', 'pruned', 'interrupted', 'failed', 'unreadable'))
     sort:str = opt('started', 'for list: newest, best or largest first', choices=('run', 'status', 'model', 'data', 'method', 'best_eval', 'step', 'time', 'size_mb', 'licence', 'started'), spellings=dict(size='size_mb', best='best_eval', loss='best_eval', name='run', state='status', created='started'))
     reverse:bool = opt(False, 'for list: the other way round')
     limit:int = opt(200, 'for list: how many are shown', least=1)
@@ -108,15 +110,21 @@ def recipe_of(values:Values):
     from slm_magic.recipe import Recipe
     return Recipe.make(*({k: v for k,v in values.items() if (k in values.below) == below} for below in (False, True)))
 
-def check_wishes(resume, dry_run, lr_find, bg):
+def check_wishes(resume, dry_run, lr_find, bg, search_space=None, search_strategy=None):
     "Refuse what cannot be done at once."
+    searched = search_space is not None or search_strategy is not None
     if sum(map(bool, (resume, dry_run, lr_find))) > 1: raise RecipeError('resume, dry_run and lr_find are three different things to do; keep one.')
     if bg and (dry_run or lr_find): raise RecipeError('dry_run and lr_find take seconds and train nothing; leave out bg.')
+    if searched and (lr_find or bg or resume): raise RecipeError('search_space cannot be combined with ' + ('lr_find; search the learning_rate itself, as  learning_rate: 1e-5..1e-3.' if lr_find else 'bg: a search runs where it was started, until ■.' if bg else 'resume: a resumed search keeps its space, so leave it out.'))
 
 def call_finetune(values, runs_dir, tell):
     from slm_magic.train import finetune
-    resume,dry,find,bg = (values.pop(k, None) for k in ('resume', 'dry_run', 'lr_find', 'bg'))
-    check_wishes(resume, dry, find, bg)
+    resume,dry,find,bg,space,strategy = (values.pop(k, None) for k in ('resume', 'dry_run', 'lr_find', 'bg', 'search_space', 'search_strategy'))
+    check_wishes(resume, dry, find, bg, space, strategy)
+    if space is not None or strategy is not None or resume and (found := find_search(resume, runs_dir)):
+        from slm_magic.search import search
+        if resume: return search(resume=found, runs_dir=runs_dir, **values)
+        return search(recipe=recipe_of(values), search_space=space, search_strategy=strategy, dry_run=bool(dry), runs_dir=runs_dir, on_progress=tell)
     bg = bool(bg) and watched()
     if resume: return finetune(resume=resume, runs_dir=runs_dir, bg=bg, **values)
     if dry:
@@ -126,6 +134,11 @@ def call_finetune(values, runs_dir, tell):
         from slm_magic.lr_find import lr_find
         return lr_find(recipe=recipe_of(values), on_progress=tell)
     return finetune(recipe=recipe_of(values), runs_dir=runs_dir, bg=bg)
+
+def find_search(which, runs_dir):
+    "The search that is to be resumed; None when it is a run."
+    from slm_magic.search import named_search
+    return named_search(which, runs_dir)
 
 def watched() -> bool:
     "Is there a notebook that shows what a thread says after its cell has ended?"

@@ -198,6 +198,21 @@ cases = [
     ('%%olive\ninput_modle: {model_path: x}', 'input_modle'),
     ('%%olive\ndata_configs: [{name: a, load_dataset_config: {data_flies: x}}]\npasses: {l: {type: LoRA}}', "Did you mean 'data_files'"),
     ('%%olive\nsearch_space: {learning_rate: {type: float, low: 3, high: 1}}', 'low below high'),
+    ('%%finetune\nsearch_space: {learning_rat: 1e-5..1e-3}', "Did you mean 'learning_rate'"),
+    ('%%finetune\nsearch_space: {learning_rate: 1e-3..1e-5}', 'must be below'),
+    ('%%finetune\nsearch_space: {r: 0..8}', 'at least 1'),
+    ('%%finetune\nsearch_space: {r: [8, x]}', 'whole number'),
+    ('%%finetune\nsearch_space: {method: [lora, lorra]}', "Did you mean 'lora'"),
+    ('%%finetune\nsearch_space: {method: [lora, prompt], r: [8]}\nsearch_strategy: grid', 'trial 2'),
+    ('%%finetune\nr: 8\nsearch_space: {lora_r: [8, 16]}', 'keep one of the two'),
+    ('%%finetune\neval: 0\nsearch_space: {r: [8, 16]}', 'nothing to choose by'),
+    ('%%finetune\nsearch_space: {r: [8, 16]}\nsearch_strategy: bayes', 'random, grid'),
+    ('%%finetune\nsearch_space: {r: [8, 16]}\nsearch_strategy: {trails: 4}', "Did you mean 'trials'"),
+    ('%%finetune\nsearch_space: {weight_decay: 0..0.1}\nsearch_strategy: grid', 'no grid'),
+    ('%%finetune\nsearch_space: {eval: [0.1, 0.2]}', 'compared on'),
+    ('%%finetune\ndata: missing.jsonl\nsearch_space: {r: [8, 16]}', 'missing.jsonl'),
+    ('%finetune --search_strategy grid', 'search_space'),
+    ('%finetune --search_space "{r: [8]}" --bg', 'bg'),
     ('%%finetune -n x\npasses: 3', 'mapping')]
 
 @pytest.mark.parametrize('cell,words', cases, ids=[c.replace('\n', '⏎')[:70] for c,_ in cases])

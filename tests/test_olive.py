@@ -2,7 +2,6 @@ r"""Olive's own words, as pasted from the course that the library implements (`o
 
 The course: Microsoft, EdgeAI for Beginners, module 5, "Fine-Tuning". Its blocks are here whole; only the ids of models and data sets become those of the folder that `course` makes."""
 import dataclasses, json
-from importlib.util import find_spec
 from pathlib import Path
 import pytest
 from course import adapters, auto_opt, config, finetune, memory, monitoring, performance, qlora, regularization, search, setup
@@ -125,5 +124,8 @@ def test_said_only_when_it_applies():
     ('auto-opt -m m --provider CUDAExecutionProvider --mixed-precision-overrides-config a b c d', dict(run='m', provider='cuda')), ('auto-opt -m m --provider QNNExecutionProvider --dynamic-to-fixed-shape-dim-value 1 2', dict(run='m', provider='qnn'))])
 def test_exports(line, values): assert from_olive(line).values == values
 
-def test_search_says_when_it_is_not_there(nb):
-    if not find_spec('slm_magic.search'): assert 'not available yet' in nb.refuses('%%olive\n' + search)
+def test_search(nb):
+    "The search of the course, with fewer and shorter trials"
+    found = nb('%%finetune --max_steps 2 --eval 8 --samples 0 -n course\n' + search.replace('20', '2'))
+    assert found.status == 'done' and found.strategy.type == 'random' and found.trials.columns[2:5].tolist() == ['learning_rate', 'r', 'per_device_train_batch_size']
+    assert found.trials.r.between(8, 64).all() and found.trials.per_device_train_batch_size.isin([8, 16, 32]).all() and nb['_run'].path == found.best.path
