@@ -13,7 +13,7 @@ from .adapt import apply_method, count_parameters
 from .heads import HEADS
 from .memory import check_memory, estimate, free_memory, pick_device, pick_dtype
 from .methods import METHODS
-from .options import RecipeError, suggest
+from .options import RecipeError, about, suggest
 from .outputs import with_outputs
 from .quiet import quiet, uninterrupted
 from .recipe import Recipe, tiny_data, tiny_model
@@ -21,6 +21,7 @@ from .recipe import Recipe, tiny_data, tiny_model
 
 
 # %% ../nbs/02_model.ipynb #8cf4c6ca
+@about('model')
 def find_model(
     name:str, # folder, Hub id, or None for the bundled model
 ) -> str:
@@ -43,6 +44,7 @@ def _near_model(path):
     return f" Did you mean '{path/inside[0]}'?" if inside else ''
 
 # %% ../nbs/02_model.ipynb #035db7b1
+@about('model')
 def _load(what, name, cls, **kwargs):
     "`cls.from_pretrained(name)`, its failures as one `RecipeError`"
     try: return cls.from_pretrained(name, **kwargs)
