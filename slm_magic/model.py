@@ -117,6 +117,8 @@ def prepare_four_bits(model):
     from peft import prepare_model_for_kbit_training
     for m in model.modules(): # on some CPUs bitsandbytes repacks weights at the first evaluation, in bf16 and without a backward pass
         if hasattr(m, 'support_avx512bf16_for_cpu'): m.support_avx512bf16_for_cpu = False
+    for p in model.parameters(): # one view of the checkpoint's file would keep all of it in memory
+        if p.device.type == 'cpu' and p.is_floating_point(): p.data = p.data.clone()
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
 # %% ../nbs/02_model.ipynb #089d4614
