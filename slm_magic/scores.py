@@ -94,8 +94,8 @@ class Evaluation:
 
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        "95 % interval of each score, by name: the `middle` of what was drawn; `wilson` for a share that is all or nothing."
-        res = {k: middle(o) for k,o in self.drawn.items()}
+        "95 % interval of each score, by name: the `middle` of what was drawn; `wilson` for a share that is all or nothing, and none for another score that is the same in all draws."
+        res = {k: middle(o) for k,o in self.drawn.items() if o.min() < o.max()}
         for name,hits in self.hits.items():
             if name in self.scores and hits.mean() in (0, 1): res[name] = wilson(int(hits.sum()), len(hits))
         if 'ece' in self.scores and 'confidence' in self.rows: res['ece'] = calibration_interval(self.rows.confidence.sort_index(), self.hits['accuracy'])
