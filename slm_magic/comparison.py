@@ -94,11 +94,13 @@ def draw_comparison(
     n:int=12,     # rows to show, first those that are answered differently
 ) -> str:
     "HTML: scores with intervals, what is more than luck, curves, recipe keys that differ, answers side by side."
+    import pandas as pd
     res = f'<p>[low, high]: 95 % interval</p>{c.table.T.to_html(border=0)}'
     if c.differences is not None and len(c.differences):
         sure = c.differences[(c.differences.low > 0) | (c.differences.high < 0)]
-        lines = [f'{o.name}: {o.score} {o.difference:+.4f} [{o.low:+.4f}, {o.high:+.4f}]' for o in sure.itertuples(index=False)]
-        res += f'<p>against {escape(str(c.scores.index[0]))}, more than the luck of the rows: {escape("; ".join(lines)) or "nothing"}</p>'
+        lines = [(o.name, o.score, f'{o.difference:+.4f} [{o.low:+.4f}, {o.high:+.4f}]') for o in sure.itertuples(index=False)]
+        res += f'<p>against {escape(str(c.scores.index[0]))}, more than the luck of the rows:{"" if lines else " nothing"}</p>'
+        if lines: res += draw_rows(pd.DataFrame(lines, columns=['', 'score', 'difference']))
     if c.curves: res += img_of(c.plot(), f'loss curves of {", ".join(c.curves)}', dpi=80)
     if c.recipes is not None and len(c.curves) > 1: res += f'<p>recipe keys that differ</p>{draw_rows(c.recipes.reset_index(names="key"))}' if len(c.recipes) else '<p>the recipes are the same</p>'
     said = c.rows.columns[2:]

@@ -13,9 +13,10 @@ from html import escape
 # %% ../nbs/04_curves.ipynb #ec06e8a4
 def smooth(
     losses:list[float], # raw losses, oldest first
-    beta:float=.9,      # weight of the past; 0 keeps the raw curve
+    beta:float=None,    # weight of the past, 0 keeps the raw curve; default: .9, and more for more than 1,000 losses
 ) -> list[float]:       # as many values as `losses`
     "Exponential moving average of `losses`, corrected for its start at zero (Kingma and Ba 2015, section 3)."
+    if beta is None: beta = 1 - 1/max(10, len(losses)/100)
     mean,res = 0.,[]
     for i,x in enumerate(losses, 1):
         mean = beta*mean + (1-beta)*x
@@ -145,16 +146,17 @@ def curve_svg(
     def py(y): return top + h*(high-min(y, high))/(high-low)
     def path(points, *more): return _polyline([(px(x), py(y)) for x,y in points], *more)
     grid = [f'<path d="M{left} {py(y):.1f}h{w}" stroke="#8883"/><text x="{left-8}" y="{py(y)+4:.1f}" text-anchor="end" {_text}>{y:g}</text>' for y in ticks(low, high)]
-    grid += [f'<path d="M{px(x):.1f} {top+h}v4" stroke="#8888"/><text x="{px(x):.1f}" y="{top+h+18}" text-anchor="middle" {_text}>{x:,.0f}</text>' for x in ticks(0, right, 8) if x == round(x)]
+    def inside(x): return min(px(x), width-4*len(f'{x:,.0f}')) # its number must not leave the picture
+    grid += [f'<path d="M{px(x):.1f} {top+h}v4" stroke="#8888"/><text x="{inside(x):.1f}" y="{top+h+18}" text-anchor="middle" {_text}>{x:,.0f}</text>' for x in ticks(0, right, 8) if x == round(x)]
     grid += [f'<path d="M{left} {top+h}h{w}" stroke="#8888"/><text x="{left+w/2}" y="{height-6}" text-anchor="middle" {_text}>step</text><text x="{left-8}" y="14" text-anchor="end" {_text}>loss</text>']
     rates = lines['learning_rate']
     most = max((y for _,y in rates), default=0) or 1
     parts = [_polyline([(px(x), top+h*(1-y/most*.98)) for x,y in thin(rates, 40)], colours['learning_rate'], 1, ' stroke-dasharray="2 4"')]
-    parts += [path(thin(lines['loss'], 200), colours['smoothed'], 1, ' stroke-opacity=".4"', 0), path(thin(lines['smoothed'], 100), colours['smoothed'], 2), path(thin(lines['eval_loss'], 100), colours['eval_loss'], 2)]
+    parts += [path(thin(lines['loss'], 200), colours['smoothed'], 1, ' stroke-opacity=".5"', 0), path(thin(lines['smoothed'], 100), colours['smoothed'], 2), path(thin(lines['eval_loss'], 100), colours['eval_loss'], 2)]
     parts += [f'<circle cx="{px(x):.1f}" cy="{py(y):.1f}" r="3" fill="{colours["eval_loss"]}"/>' for x,y in thin(lines['eval_loss'], 40)]
     if (best := lines['best']) and best[1] is not None: parts.append(f'<circle cx="{px(best[0]):.1f}" cy="{py(best[1]):.1f}" r="7" fill="none" stroke="{colours["eval_loss"]}" stroke-width="2"><title>{escape(best[2])}</title></circle>')
     if at is not None: parts.insert(0, f'<path d="M{px(at):.1f} {top}V{top+h}" stroke="#8888" stroke-width="3"><title>step {at:g}</title></path>')
-    names = dict(loss=('train loss', ' stroke-opacity=".4"'), smoothed=('train loss, smoothed', ''), eval_loss=('eval loss', ''), learning_rate=(f'learning rate, up to {most:.2g}', ' stroke-dasharray="2 3"'))
+    names = dict(loss=('train loss', ' stroke-opacity=".5"'), smoothed=('train loss, smoothed', ''), eval_loss=('eval loss', ''), learning_rate=(f'learning rate, up to {most:.2g}', ' stroke-dasharray="2 3"'))
     legend = _legend([(name, colours['smoothed' if k == 'loss' else k], more) for k,(name,more) in names.items() if lines[k]], left+w, 14)
     if over: legend += f'<text x="{left+w}" y="{height-6}" text-anchor="end" {_text}>{len(over):,} of {len(ys):,} values are higher and cut off: up to {max(over):.3g}</text>'
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" style="max-width:100%;height:auto" role="img" aria-label="{escape(title)}">'

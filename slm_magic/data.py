@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import escape
 from .examples import Examples, draw_examples
-from .options import RecipeError
+from .options import RecipeError, about
 from .recipe import Recipe, tiny_data
 from .render import column_names, prompt_parts, render_rows
 from .report import DataReport, listed, make_report, near_leaks, same_text
@@ -56,9 +56,10 @@ def load_parts(
     "The tables of a recipe."
     source = tiny_data() if recipe.data is None else recipe.data
     if hasattr(source, '__next__'): source = list(source) # it can be read only once
-    rows = load_rows(source, recipe.train_split)
-    if recipe.eval_split: return rows, load_rows(source, recipe.eval_split)
-    return rows, None if isinstance(recipe.eval, (int, float)) else load_rows(recipe.eval)
+    with about('data', split='train_split'): rows = load_rows(source, recipe.train_split)
+    with about('eval', split='eval_split'):
+        if recipe.eval_split: return rows, load_rows(source, recipe.eval_split)
+        return rows, None if isinstance(recipe.eval, (int, float)) else load_rows(recipe.eval)
 
 # %% ../nbs/01_data.ipynb #1d6cc374
 def augment_rows(
@@ -140,7 +141,8 @@ def make_table(rows, numbers, recipe, tokenizer, head) -> tuple[Table, list[int]
     "Rows with a completion, the numbers of those without, and how they were rendered."
     pairs,how = render_rows(rows, recipe, tokenizer, head)
     full = [bool(c.strip()) for _,c in pairs]
-    if not any(full): raise RecipeError(f'every completion is empty ({how}); there is nothing to learn. Check the template or the columns.')
+    with about('template' if recipe.template else 'columns'):
+        if not any(full): raise RecipeError(f'every completion is empty ({how}); there is nothing to learn. Check the template or the columns.')
     return Table(rows, pairs, list(numbers)).pick(full), [n for n,o in zip(numbers, full) if not o], how
 
 def prepare(

@@ -49,7 +49,7 @@ class Form:
         given = read(self.verb, line, body, {k: f'${k}' for k in self.namespace})
         given = dict(given) | {find(self.verb.options(), k).name: name_of(v, self.namespace) for k,v in values.items()}
         if given.get('resume'): raise RecipeError('a resumed run keeps its recipe, so there is nothing to fill in; leave out --form.')
-        self.fields,self.errors,self.page,self.lock = {},{},None,RLock() # messages of a page may come in several threads
+        self.fields,self.errors,self.late,self.judged,self.page,self.lock = {},{},{},None,None,RLock() # messages of a page may come in several threads
         for k in [k for k in self.own() if k not in NOT_HERE] + [k for k in given if k not in {**self.own(), 'form': 0}]: self.add(k, given.get(k))
         self.refresh()
 
@@ -103,17 +103,32 @@ class Form:
             try: self.read(self.write({k: v}))
             except RecipeError as e: res[k] = str(e)
         try: self.check(self.read(self.write({k: v for k,v in values.items() if k not in res}))[1])
-        except RecipeError as e:
-            first = re.match(r'\w*', str(e))[0]
-            res.setdefault(first if first in self.fields else '', str(e))
+        except RecipeError as e: res.setdefault(self.field_of(e), str(e))
         return res
 
+    def field_of(self, e:RecipeError) -> str: # '' where it is nobody's alone
+        "The field that an error is about."
+        key = e.key or re.match(r'\w*', str(e))[0]
+        return key if key in self.fields else ''
+
     def refresh(self):
-        "Judge the fields anew."
+        "Judge the fields anew; what the rows had to say holds until something changes."
         self.errors = self.find_errors()
+        now = self.write(self.values)
+        if now != self.judged: self.judged,self.late = now,{}
+        told = self.late | self.errors
         for k,f in self.fields.items():
-            if f.error != self.errors.get(k): f.say(self.errors.get(k))
+            if f.error != told.get(k): f.say(told.get(k))
         if self.page: self.page.refresh()
+
+    def find_late(self, error:RecipeError|None):
+        "Say beside its field what only the rows or the model could tell; it does not forbid the cell, since a file may be there by then."
+        key = self.field_of(error) if error else ''
+        late = {key: str(error)} if key else {}
+        if late == self.late: return
+        with self.lock:
+            self.late = late
+            self.refresh()
 
     @property
     def cell(self) -> Cell:

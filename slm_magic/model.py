@@ -13,7 +13,7 @@ from .adapt import apply_method, count_parameters
 from .heads import HEADS
 from .memory import check_memory, estimate, free_memory, pick_device, pick_dtype
 from .methods import METHODS
-from .options import RecipeError, suggest
+from .options import RecipeError, about, suggest
 from .outputs import with_outputs
 from .quiet import quiet, uninterrupted
 from .recipe import Recipe, tiny_data, tiny_model
@@ -21,6 +21,7 @@ from .recipe import Recipe, tiny_data, tiny_model
 
 
 # %% ../nbs/02_model.ipynb #8cf4c6ca
+@about('model')
 def find_model(
     name:str, # folder, Hub id, or None for the bundled model
 ) -> str:
@@ -43,6 +44,7 @@ def _near_model(path):
     return f" Did you mean '{path/inside[0]}'?" if inside else ''
 
 # %% ../nbs/02_model.ipynb #035db7b1
+@about('model')
 def _load(what, name, cls, **kwargs):
     "`cls.from_pretrained(name)`, its failures as one `RecipeError`"
     try: return cls.from_pretrained(name, **kwargs)
@@ -115,6 +117,8 @@ def prepare_four_bits(model):
     from peft import prepare_model_for_kbit_training
     for m in model.modules(): # on some CPUs bitsandbytes repacks weights at the first evaluation, in bf16 and without a backward pass
         if hasattr(m, 'support_avx512bf16_for_cpu'): m.support_avx512bf16_for_cpu = False
+    for p in model.parameters(): # one view of the checkpoint's file would keep all of it in memory
+        if p.device.type == 'cpu' and p.is_floating_point(): p.data = p.data.clone()
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
 # %% ../nbs/02_model.ipynb #089d4614

@@ -7,7 +7,7 @@ __all__ = ['TEXTS', 'LABELS', 'ALIKE', 'BETWEEN', 'find_texts', 'render_pairs', 
 
 # %% ../nbs/00_pairs.ipynb #00aa2a14
 import math
-from .options import RecipeError, suggest
+from .options import RecipeError, about, suggest
 from .recipe import Recipe
 from .template import as_text
 
@@ -16,6 +16,7 @@ TEXTS = [('sentence1', 'sentence2'), ('text1', 'text2'), ('sentence_a', 'sentenc
          ('anchor', 'positive', 'negative'), ('anchor', 'positive'), ('query', 'positive', 'negative'), ('query', 'positive'), ('query', 'passage'), ('query', 'document'), ('question', 'answer')]
 LABELS = ['label', 'score', 'similarity', 'similarity_score', 'is_duplicate']
 
+@about('columns')
 def find_texts(
     columns:list[str],  # what the data has
     mapping:dict=None,  # the user's `columns:`, as {'prompt': [one, other], 'completion': label}
@@ -46,7 +47,8 @@ def render_pairs(
     recipe:Recipe,      # its `columns`
 ) -> tuple[list[tuple[str, str]], str]: # texts and label of each row, and what was decided in words
     "The texts of every row, with their label as text; a row that lacks one of them has an empty label."
-    if recipe.template: raise RecipeError('task: similarity takes no template: the model reads the texts as they are. Name them with columns:.')
+    with about('template'):
+        if recipe.template: raise RecipeError('task: similarity takes no template: the model reads the texts as they are. Name them with columns:.')
     names,label = find_texts(list(dict.fromkeys(k for row in rows[:1000] for k in row)), recipe.columns)
     res = []
     for i,row in enumerate(rows, 1):

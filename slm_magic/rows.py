@@ -10,7 +10,7 @@ __all__ = ['READERS', 'read_jsonl', 'read_json', 'read_csv', 'read_file', 'take_
 import bz2, csv, glob, gzip, io, json, lzma, re
 from collections import Counter
 from pathlib import Path
-from .options import RecipeError, suggest
+from .options import RecipeError, about, suggest
 from .recipe import Inline
 
 # %% ../nbs/00_rows.ipynb #9734b644
@@ -112,6 +112,7 @@ def _missing(name):
     return RecipeError(f"there is no data file '{name}' (looked in {path.parent.absolute()}).{suggest(path.name, near)}")
 
 # %% ../nbs/00_rows.ipynb #855dc849
+@about('split')
 def take_slice(
     rows:list,  # all rows
     split:str,  # as in `train[:10%]`, `[100:200]`, or a bare name
@@ -150,9 +151,11 @@ def load_rows(
     what = f' in {source}' if named else ''
     if named: source = _named(str(source), name)
     if isinstance(source, dict) and hasattr(next(iter(source.values()), None), 'column_names'):
-        if name not in source: raise RecipeError(f"the data{what} has no split '{name}'; it has {', '.join(source)}.{suggest(name, source)}")
+        with about('split'):
+            if name not in source: raise RecipeError(f"the data{what} has no split '{name}'; it has {', '.join(source)}.{suggest(name, source)}")
         source = source[name]
-    elif name != 'train' and not hasattr(source, 'features'): raise RecipeError(f"the data{what} has no split '{name}', only rows; write the part you mean as train[80%:].")
+    elif name != 'train' and not hasattr(source, 'features'):
+        with about('split'): raise RecipeError(f"the data{what} has no split '{name}', only rows; write the part you mean as train[80%:].")
     rows = _table(source)
     if not rows: raise RecipeError(f'the data{what} is empty; it needs at least one row.')
     return take_slice([{str(k): plain(v) for k,v in o.items()} for o in rows], split)

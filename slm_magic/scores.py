@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
 from .pictures import img_of
-from .sure import calibration_bins, middle, redrawn, redrawn_mean, wilson
+from .sure import calibration_bins, calibration_interval, middle, redrawn, redrawn_mean, wilson
 
 # %% ../nbs/05_scores.ipynb #958544cf
 def confusion_figure(
@@ -86,6 +86,7 @@ class Evaluation:
         loss = redrawn_mean(r.loss*r.learned, r.learned)
         res = dict(loss=loss, perplexity=np.exp(np.minimum(loss, 700)))
         for o in self.metrics:
+            if o in self.hits: res[o] = redrawn_mean(self.hits[o]); continue
             column = 'label' if self.labels and o != 'exact_match' else 'answer' # as in `score`
             if column in r and len(known := r.dropna(subset=column)): res |= redrawn(o, known[column].tolist(), known.expected.str.strip().tolist(), [self.data[i] for i in known.index] if self.data else ())
         if self.generic is not None: res['forgetting'] = redrawn_mean(self.generic.kl*self.generic.tokens, self.generic.tokens)
@@ -93,13 +94,22 @@ class Evaluation:
 
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        "95 % interval of each score, by name: `wilson` for shares, the `middle` of what was drawn for the others."
-        r,answered = self.rows,self.rows.dropna(subset='answer') if 'answer' in self.rows else self.rows
-        res = {k: middle(o) for k,o in self.drawn.items()}
-        first = (r, 'label') if self.labels else (answered, 'answer')
-        for name,(rows,column) in dict(accuracy=first, micro_f1=first, exact_match=(answered, 'answer')).items():
-            if name in self.scores: res[name] = wilson(int((rows[column].str.strip() == rows.expected.str.strip()).sum()), len(rows))
+        "95 % interval of each score, by name: the `middle` of what was drawn; `wilson` for a share that is all or nothing, and none for another score that is the same in all draws."
+        res = {k: middle(o) for k,o in self.drawn.items() if o.min() < o.max()}
+        for name,hits in self.hits.items():
+            if name in self.scores and hits.mean() in (0, 1): res[name] = wilson(int(hits.sum()), len(hits))
+        if 'ece' in self.scores and 'confidence' in self.rows: res['ece'] = calibration_interval(self.rows.confidence.sort_index(), self.hits['accuracy'])
         return res
+
+    @cached_property
+    def hits(self) -> dict:
+        "Whether each row is right, by the name of the share that counts these: a Series each."
+        def right(column):
+            known = self.rows.dropna(subset=column).sort_index()
+            return known[column].str.strip() == known.expected.str.strip()
+        found = {k: right(k) for k in ('label', 'answer') if k in self.rows}
+        columns = dict(dict.fromkeys(('accuracy', 'micro_f1'), 'label' if self.labels else 'answer'), exact_match='answer')
+        return {k: found[c] for k,c in columns.items() if c in found and len(found[c])}
 
     def side(self, which:str):
         "What was found of the `before` or the `tuned` model, as an evaluation of its own."

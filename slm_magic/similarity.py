@@ -101,10 +101,10 @@ class PairEvaluation(Evaluation):
     "Scores of pairs before and after, with the cosines behind them."
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        "95 % interval of each score, by name: `wilson` for shares, by drawing pairs again for the others."
+        "95 % interval of each score, by name, by drawing pairs again; `wilson` for a share that is all or nothing."
         import pandas as pd
         drawn = pd.DataFrame([pair_scores(self.rows.sample(frac=1, replace=True, random_state=i)) for i in range(200)])
-        return dict(zip(drawn, drawn.quantile([.025, .975]).T.to_numpy().tolist())) | {k: wilson(len(self.rows)*self.scores[k], len(self.rows)) for k in ('accuracy', 'recall_at_1') if k in self.scores}
+        return dict(zip(drawn, drawn.quantile([.025, .975]).T.to_numpy().tolist())) | {k: wilson(len(self.rows)*self.scores[k], len(self.rows)) for k in ('accuracy', 'recall_at_1') if self.scores.get(k) in (0, 1)}
 
     def plot(self):
         "The cosines of the pairs, as a matplotlib figure."

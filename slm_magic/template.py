@@ -11,7 +11,7 @@ import json, re
 from dataclasses import dataclass
 from functools import lru_cache
 from string import Formatter
-from .options import RecipeError, suggest
+from .options import RecipeError, about, suggest
 
 # %% ../nbs/00_template.ipynb #e3d5cbde
 @dataclass
@@ -20,6 +20,7 @@ class Template:
     parts:list  # [text before, column, text before, column, …, text after]
 
     @classmethod
+    @about('template')
     def parse(cls, text:str, columns:list[str]):
         "Check `text` against the `columns` that exist."
         text = text.replace('\\n', '\n').replace('\\t', '\t')
@@ -65,6 +66,7 @@ KNOWN = [tuple(o.split()) for o in (
     'sentence1 sentence2 label', 'premise hypothesis label', 'phrase tone', 'tokens ner_tags', 'tokens tags', 'words tags', 'text entities', 'text labels')]
 _ids = {'id', 'idx', 'index', 'uid', 'uuid', 'guid', 'unnamed: 0', '__index_level_0__', ''}
 
+@about('columns')
 def find_columns(
     columns:list[str],  # what the data has
     mapping:dict=None,  # the user's `columns:`, as {'prompt': name, 'completion': name}

@@ -64,7 +64,7 @@ class EvaluateOptions:
 class ChatOptions:
     "What `chat` takes."
     model:object = opt(None, 'whom to ask: $bundle, $run, a run\'s name, or a folder', positional=True, aliases=('run', 'm'))
-    prompt:str = opt(None, 'what to say; in `%%chat` the body; left out: show what was said', positional=True)
+    prompt:str = opt(None, 'what to say; in `%%chat` the body; left out: show what was said', positional=True, lines=3)
     adapter:str = opt(None, 'which adapter of a bundle answers')
     vs:object = opt(None, 'who else answers, side by side: base, or an adapter, $bundle, $run, name or folder')
     new:bool = opt(False, 'start a new conversation')

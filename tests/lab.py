@@ -79,7 +79,7 @@ class Page:
         p.wait_for_function(f'async () => {self.app} && (await {self.app}.restored, true)', timeout=60_000)
         p.wait_for_selector('.jp-Notebook .jp-Cell', timeout=60_000)
         if not kernel: p.locator('.jp-Dialog').get_by_role('button', name='No Kernel', exact=True).click(timeout=60_000) # the toolbar has one of this name, too
-        if dark: self.do('apputils:change-theme', theme='JupyterLab Dark')
+        self.do('apputils:change-theme', theme='JupyterLab Dark' if dark else 'JupyterLab Light') # the server keeps the last one
         if kernel: p.wait_for_function(f"() => {self.kernel}?.connectionStatus === 'connected' && {self.kernel}.status === 'idle'", timeout=60_000)
 
     def do(self, command, wait=True, **args):

@@ -66,6 +66,7 @@ def test_kernel_is_shut_down(k):
     from slm_magic import Run
     k.run(long + 'last -o last')
     path = k.value('last.path')
+    k.km.shutdown_wait_time = 30 # s, then it is killed; a machine with other work saves more slowly
     k.km.shutdown_kernel()
     end = time.time() + 30
     while (run := Run.load(path)).status == 'running' and time.time() < end: time.sleep(.1)

@@ -25,9 +25,13 @@ def test_finetune(lab, opened):
     assert form.locator('[id^=slm-still]').count() == 1 and not form.locator('[id^=slm-still]').is_visible()
     form.get_by_label('template').fill('{text}\nMood: {moo}')
     expect(form.get_by_role('alert')).to_have_count(0) # the columns are known when the rows are read
-    expect(form).to_contain_text("names the column 'moo'", timeout=20_000)
+    late = form.locator('.widget-hbox', has=page.page.get_by_label('template')).get_by_role('alert')
+    expect(late).to_contain_text("names the column 'moo', which the data does not have. Did you mean 'mood'?", timeout=20_000)
+    expect(form.get_by_role('tab', name='Data (1 ✗)')).to_be_visible()
+    shot(page, 'form-rows-error-light')
     form.get_by_label('template').fill('{text}\nMood: {mood}')
     expect(form).to_contain_text('learned: template', timeout=20_000)
+    expect(form.get_by_role('alert')).to_have_count(0)
     shot(page, 'form-data-light')
 
     tab(form, 'Training')

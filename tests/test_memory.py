@@ -115,5 +115,7 @@ print(run.status, run.recipe.per_device_train_batch_size, run.state.get('less'))
 def test_an_allocation_that_really_fails(tmp_path):
     "The process may not grow any more: torch says so, and the run goes on with smaller batches"
     (tmp_path/'rows.jsonl').write_text('\n'.join(map(json.dumps, made_up(300))))
-    out = subprocess.run([sys.executable, '-c', limited, '110'], cwd=tmp_path, capture_output=True, text=True, timeout=900)
+    for mb in 110, 50, 20: # how much the first step leaves to the next one is the allocator's business
+        out = subprocess.run([sys.executable, '-c', limited, str(mb)], cwd=tmp_path, capture_output=True, text=True, timeout=900)
+        if 'memory ran out' in out.stdout or out.returncode: break
     assert out.returncode == 0 and out.stdout.split()[-1] and 'memory ran out in training' in out.stdout, out.stdout[-500:] + out.stderr[-2000:]
