@@ -135,7 +135,7 @@ class ClassifierSubject(Subject):
         return res
 
     def reference(self, half): return self.log_probs(self.model, half)
-    def export(self, path, rows, meanwhile, beside):
+    def export(self, path, rows, meanwhile, beside, peers=True):
         save_source(self.merged, self.tokenizer, beside/'source')
         meanwhile()
         return export_classifier(self.merged, self.tokenizer, path, rows)

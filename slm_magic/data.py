@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import escape
 from .examples import Examples, draw_examples
-from .options import RecipeError, about
+from .errors import RecipeError, about
 from .recipe import Recipe, tiny_data
 from .render import column_names, prompt_parts, render_rows
 from .report import DataReport, listed, make_report, near_leaks, same_text

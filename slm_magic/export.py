@@ -252,7 +252,8 @@ def export_onnx(
     path,            # folder to make
     rows=(),         # token ids of real text to compare on, besides random ones
     meanwhile=None,  # called without arguments while the builder works
-    beside=None,     # existing folder for what is made on the way: the merged model in `source`, the builder's own four-bit graph in `peers`
+    beside=None,     # existing folder for what is made on the way: the merged model in `source`
+    peers:bool=True, # and the builder's own four-bit graph, in `peers`
 ) -> Export:
     "Export `model` to `path` in fp32, if the graph then gives PyTorch's logits; otherwise `RecipeError`, and no folder."
     path,model = check_output(path),merged_copy(model)
@@ -260,7 +261,7 @@ def export_onnx(
         with tempfile.TemporaryDirectory() as work:
             source = Path(beside or work)/'source'
             save_source(model, tokenizer, source)
-            run_builder(source, Job(out), *([Job(Path(beside)/'peers', 'int4')] if beside else []), meanwhile=meanwhile)
+            run_builder(source, Job(out), *([Job(Path(beside)/'peers', 'int4')] if beside and peers else []), meanwhile=meanwhile)
     def by_dynamo(out): run_dynamo(model, tokenizer, out)
     refused = {}
     for route,write in dict(builder=by_builder, dynamo=by_dynamo).items():

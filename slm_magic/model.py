@@ -13,7 +13,7 @@ from .adapt import apply_method, count_parameters
 from .heads import HEADS
 from .memory import check_memory, estimate, free_memory, pick_device, pick_dtype
 from .methods import METHODS
-from .options import RecipeError, about, suggest
+from .errors import RecipeError, about, suggest
 from .outputs import with_outputs
 from .quiet import quiet, uninterrupted
 from .recipe import Recipe, tiny_data, tiny_model

@@ -150,6 +150,7 @@ class Search:
         self.choose,self.prove = halves_of(subject)
         self.started,self.memory,self.folders,self.candidates,self.far,self.proofs = time.time(),None,{},[],{},[]
 
+    compares = property(lambda self: self.target.name == 'cpu' and self.precision in ('auto', 'int4')) # four bits of others say nothing of who asked for more
     def prepare(self):
         "The exporter is another process; this fills the time until it has imported its libraries."
         if hasattr(self.subject, 'merged') and room_for(self.subject.merged): self.memory = self.subject.footprint(self.work/'source', self.choose)
@@ -158,7 +159,7 @@ class Search:
     def plans(self) -> list:
         "Export to fp32, and say what can be made of it."
         self.tell('exporting to ONNX', .05)
-        self.exported = self.subject.export(self.work/'fp32', self.choose.rows[:4], self.prepare, self.work)
+        self.exported = self.subject.export(self.work/'fp32', self.choose.rows[:4], self.prepare, self.work, self.compares)
         if self.target.name == 'cpu': return self.subject.plans(self.exported, self.precision, self.choose.rows, self.wish.stop_requested)
         if self.exported.route == 'builder': return built_plans(self.target, self.precision, self.work/'source', self.subject.merged, self.choose.rows[:4])
         raise RecipeError(f'a graph for {self.target.name} comes from the ONNX model builder, which does not know this model; use --provider cpu.\n{self.exported.why}.')
@@ -174,7 +175,7 @@ class Search:
 
     def try_peers(self):
         "What other tools make, for comparison."
-        if self.wish.stop_requested or self.target.name != 'cpu' or self.precision == 'fp32' or not (self.work/'peers').exists(): return []
+        if self.wish.stop_requested or not self.compares or not (self.work/'peers').exists(): return []
         return [try_out(self.subject, Plan(PEERS), self.work/'peers', self.choose, self.limits | dict(max_kl=math.inf), lambda what: self.tell(what, .8)) | dict(verdict='for comparison')]
 
     def kept(self, o, shared): return self.work/f"{o['candidate']}-open" if shared.adapters else self.folders[o['candidate']]

@@ -7,7 +7,7 @@ __all__ = ['TEXTS', 'LABELS', 'ALIKE', 'BETWEEN', 'find_texts', 'render_pairs', 
 
 # %% ../nbs/00_pairs.ipynb #00aa2a14
 import math
-from .options import RecipeError, about, suggest
+from .errors import RecipeError, about, suggest
 from .recipe import Recipe
 from .template import as_text
 

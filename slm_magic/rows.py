@@ -10,7 +10,7 @@ __all__ = ['READERS', 'read_jsonl', 'read_json', 'read_csv', 'read_file', 'take_
 import bz2, csv, glob, gzip, io, json, lzma, re
 from collections import Counter
 from pathlib import Path
-from .options import RecipeError, about, suggest
+from .errors import RecipeError, about, suggest
 from .recipe import Inline
 
 # %% ../nbs/00_rows.ipynb #9734b644

@@ -103,9 +103,9 @@ class Subject:
     def reference(self, half):
         "Log-probabilities of the trained model."
         return reference(self.model, half.rows)
-    def export(self, path, rows, meanwhile, beside):
+    def export(self, path, rows, meanwhile, beside, peers=True):
         "An fp32 ONNX folder of the merged model, which makes the logits that are asked for."
-        res = export_onnx(self.merged, self.tokenizer, path, rows, meanwhile, beside)
+        res = export_onnx(self.merged, self.tokenizer, path, rows, meanwhile, beside, peers)
         last_row_only(res.path)
         return res
     def plans(self, export, precision, rows, stopped):
@@ -190,7 +190,7 @@ class OnnxSubject(Subject):
         import torch
         return [torch.from_numpy(self.decoder(o)[0][0, :-1]).log_softmax(-1) for o in half.rows]
     def answers(self, task, folder=None): return super().answers(task, folder or self.load)
-    def export(self, path, rows, meanwhile, beside):
+    def export(self, path, rows, meanwhile, beside, peers=True):
         "A copy of the folder as it is best measured: whether guessing ahead pays is found out anew for what becomes of it."
         meanwhile()
         shutil.copytree(self.load, path)

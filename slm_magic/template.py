@@ -11,7 +11,7 @@ import json, re
 from dataclasses import dataclass
 from functools import lru_cache
 from string import Formatter
-from .options import RecipeError, about, suggest
+from .errors import RecipeError, about, suggest
 
 # %% ../nbs/00_template.ipynb #e3d5cbde
 @dataclass

@@ -24,6 +24,7 @@ def test_same_losses(tmp_path, name):
     assert words in said(ours) and said(stock) == 'stock, as asked for'
     assert losses(ours) == pytest.approx(losses(stock), rel=.1 if random else 1e-3)
 
+@pytest.mark.slow
 def test_two_hundred_steps(tmp_path):
     "Rounding does not grow: after 200 steps the losses differ by less than 1e-3"
     ours,stock = (train(tmp_path, o, max_steps=200, logging_steps=20, eval_steps=100, per_device_train_batch_size=16, train_sampling_strategy=None) for o in ('auto', 'stock'))

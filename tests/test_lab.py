@@ -79,6 +79,30 @@ def test_stop_by_the_notebook(lab, opened):
     assert page.errors() == []
     page.shutdown()
 
+searching = """%%finetune -n many -o found
+search_space: {learning_rate: [1e-3, 2e-3, 4e-3, 8e-3]}
+search_strategy: grid
+max_steps: 60
+logging_steps: 1
+eval_steps: 20"""
+
+def test_stop_of_a_search(lab, opened):
+    "The button under a trial ends its search too, the trials that were done are kept, and the table is still there for a reader"
+    lab.write('search.ipynb', '%load_ext slm_magic', searching, 'print("next:", found.status, found.best.id, len(found.trials) < 4 and {*found.trials.state})')
+    page = opened('search.ipynb')
+    page.run_all()
+    page.has(1, 'trial 2 of 4', 180)
+    expect(page.output(1).get_by_text(re.compile(r'step [1-9]\d*/60'))).to_be_visible(timeout=60_000)
+    shot(page, 'search-light', 1)
+    page.output(1).get_by_role('button', name='Stop').click()
+    page.has(2, 'next: stopped many-t0', 60)
+    expect(page.output(1).get_by_role('button')).to_have_count(0)
+    for text in 'stopped', 'many-t01', '0.001': expect(page.output(1)).to_contain_text(text)
+    shot(page, 'search-stopped-light', 1)
+    saved = page.save()
+    assert 'widget' not in json.dumps(saved) and page.errors() == []
+    page.shutdown()
+
 def test_scrub(lab, opened):
     "The slider is moved by keys, and the picture above it follows; without a kernel the filmstrip is still there, and nothing that looks broken"
     lab.write('scrub.ipynb', '%load_ext slm_magic\n%finetune --max_steps 12 --eval_steps 6 --samples 2 --learning_rate 4e-3 -n slow -o ft;', 'ft.scrub()')

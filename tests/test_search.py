@@ -94,7 +94,7 @@ for name,where,call in [('straight', '', 0)] + [(k.split()[-1], *v) for k,v in {
 '''
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='each search is a fork')
-@pytest.mark.parametrize('these', [['between two trials'], pytest.param([*moments], marks=pytest.mark.slow)], ids=['one', 'all'])
+@pytest.mark.parametrize('these', [pytest.param(['between two trials'], marks=pytest.mark.slow), pytest.param([*moments], marks=pytest.mark.slow)], ids=['one', 'all'])
 def test_killed(k, these):
     "SIGKILL: the search is seen to be interrupted, and goes on in another process"
     shutil.rmtree(k.cwd/'runs', ignore_errors=True)
