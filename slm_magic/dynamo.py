@@ -10,6 +10,7 @@ __all__ = ['OPSET', 'cache_shape', 'as_function', 'trace', 'graph_of', 'builder_
 import json, logging, re, warnings
 from contextlib import contextmanager
 from pathlib import Path
+from .graph import constant
 from .options import RecipeError
 from .template import stop_ids
 
@@ -115,13 +116,6 @@ def _weight(value):
     if turn is not None and turn.op_type == 'Transpose' and turn.inputs[0].is_initializer() and len(turn.inputs[0].shape) == 2: return turn.inputs[0], True
     return None, False
 
-def _constant(graph, name, array):
-    "A new initializer"
-    import onnx_ir as ir
-    res = ir.Value(name=name, const_value=ir.tensor(array, name=name), shape=ir.Shape(array.shape), type=ir.TensorType(ir.DataType.from_numpy(array.dtype)))
-    graph.register_initializer(res)
-    return res
-
 def split_gemm(
     graph, # onnx_ir.Graph
     node,  # Gemm
@@ -183,7 +177,7 @@ def _turn(graph, node, weight):
     "Store the weight of a product as the product needs it; a table that reads it too gets the transpose"
     import numpy as np, onnx_ir as ir
     turn,name = node.inputs[1].producer(),f'{weight.name}.turned'
-    new = graph.initializers.get(name) or _constant(graph, name, np.ascontiguousarray(weight.const_value.numpy().T))
+    new = graph.initializers.get(name) or constant(graph, name, np.ascontiguousarray(weight.const_value.numpy().T))
     node.replace_input_with(1, new)
     if not turn.outputs[0].uses(): graph.remove(turn, safe=True)
     for user,at in [(o.node, o.idx) for o in weight.uses()]:

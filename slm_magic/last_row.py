@@ -7,7 +7,7 @@ __all__ = ['head_of', 'last_row_only']
 
 # %% ../nbs/07e_last_row.ipynb #23ad3c28
 from pathlib import Path
-from .quantize import HEAD
+from .graph import HEAD, constant
 
 # %% ../nbs/07e_last_row.ipynb #8e6742e4
 def head_of(
@@ -37,13 +37,10 @@ def _cut(graph):
     "Let a new input say from which row on the head is applied; None where there is no head"
     import numpy as np, onnx_ir as ir
     if (head := head_of(graph)) is None: return
-    def constant(name, i):
-        v = ir.Value(name=name, shape=ir.Shape([1]), type=ir.TensorType(ir.DataType.INT64), const_value=ir.tensor(np.array([i]), name=name))
-        graph.register_initializer(v)
-        return v
-    first,hidden = constant('logits_from', -1),head.inputs[0]
+    def number(name, i): return constant(graph, name, np.array([i]))
+    first,hidden = number('logits_from', -1),head.inputs[0]
     graph.inputs.append(first)
-    cut = ir.node('Slice', [hidden, first, constant('logits_to', np.iinfo(np.int64).max), constant('logits_axis', 1)], name='/lm_head/last_row')
+    cut = ir.node('Slice', [hidden, first, number('logits_to', np.iinfo(np.int64).max), number('logits_axis', 1)], name='/lm_head/last_row')
     cut.outputs[0].name,cut.outputs[0].type = 'last_row',hidden.type
     graph.insert_before(head, cut)
     head.replace_input_with(0, cut.outputs[0])

@@ -64,7 +64,7 @@ def probe() -> dict:
     "What was measured here, now or earlier: `setting` for fp32 products (highest or medium), its `speed` and `error`, `default_speed` [GFLOP/s]."
     import torch
     here = json.dumps([dict(torch.cpu.get_capabilities()), torch.__version__, torch.get_num_threads()], sort_keys=True)
-    path = cache_dir().with_name('products')/f'{hashlib.sha256(here.encode()).hexdigest()[:16]}.json'
+    path = cache_dir('products')/f'{hashlib.sha256(here.encode()).hexdigest()[:16]}.json'
     with suppress(OSError, ValueError):
         kept = json.loads(path.read_text(encoding='utf-8'))
         if isinstance(kept, dict) and kept.get('setting') in ('highest', 'medium') and all(isinstance(kept.get(o), float) for o in ('speed', 'error', 'default_speed')): return kept

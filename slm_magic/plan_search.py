@@ -17,7 +17,7 @@ from .frames import cut
 from .leaderboard import point_words
 from .model import find_model, load_config, load_tokenizer
 from .options import RecipeError, options_of
-from .plan import Plan, check_writable, make_plan, run_name
+from .plan import Plan, can_be_made, free_path, make_plan, run_name
 from .recipe import Recipe, best_by
 from .space import Strategy, draw_points, parse_space, parse_strategy
 
@@ -102,14 +102,7 @@ def new_search_path(
     def taken(o): return o.exists() or any(o.parent.glob(f'{glob.escape(o.name)}-t[0-9]*'))
     path = Path(recipe.output_path).expanduser() if recipe.output_path else Path(runs_dir)/run_name(recipe)
     if recipe.output_path and taken(path): raise RecipeError(f'output_path: {path}, or a folder of its trials ({path.name}-t01 …), is there already; name a new one.')
-    name = path.name
-    for i in range(2, 10**6):
-        if not taken(path): break
-        path = path.with_name(f'{name}-{i}')
-    parent = path.parent
-    while not parent.exists(): parent = parent.parent
-    check_writable(parent)
-    return path.absolute()
+    return can_be_made(free_path(path, taken))
 
 def plan_points(
     recipe:Recipe,        # what the trials have in common

@@ -10,7 +10,8 @@ __all__ = ['STEP', 'Scheme', 'schemes', 'round_nearest', 'dequantize', 'gptq', '
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from .calibration import HEAD, calibrate, damage, seen_by
+from .calibration import damage, seen_by
+from .graph import HEAD, constant
 from .options import RecipeError
 from .rotation import tables_at_load
 
@@ -120,13 +121,6 @@ def pack(
     q = codes.numpy()
     return np.ascontiguousarray(q if bits == 8 else q[..., 0::2] | q[..., 1::2] << 4)
 
-def _constant(graph, name, array):
-    "A new initializer"
-    import onnx_ir as ir
-    v = ir.Value(name=name, const_value=ir.tensor(array, name=name), shape=ir.Shape(array.shape), type=ir.TensorType(ir.DataType.from_numpy(array.dtype)))
-    graph.register_initializer(v)
-    return v
-
 def _become(node, op, inputs, **attributes):
     "Turn `node` into another operator of onnxruntime's own; its output stays"
     import onnx_ir as ir
@@ -146,7 +140,7 @@ def quantize_matmul(
     "Make `node` a `MatMulNBits`."
     weight = node.inputs[1]
     inputs,outputs = weight.shape
-    new = [_constant(graph, f'{weight.name}.q{bits}', pack(codes, bits)), _constant(graph, f'{weight.name}.scale', scale.numpy())]
+    new = [constant(graph, f'{weight.name}.q{bits}', pack(codes, bits)), constant(graph, f'{weight.name}.scale', scale.numpy())]
     _become(node, 'MatMulNBits', [node.inputs[0], *new], K=inputs, N=outputs, bits=bits, block_size=codes.shape[2], accuracy_level=4)
     return new
 
@@ -162,7 +156,7 @@ def quantize_gather(
     "Make `node` a `GatherBlockQuantized`."
     import numpy as np, onnx_ir as ir
     entries,blocks,size = data.shape
-    shape = _constant(graph, f'{node.name}.shape', np.array([entries, blocks*size]))
+    shape = constant(graph, f'{node.name}.shape', np.array([entries, blocks*size]))
     table = ir.node('Reshape', [data, shape], name=f'{node.name}/Reshape')
     table.outputs[0].name = f'{node.name}.bytes'
     graph.insert_before(node, table)
@@ -241,7 +235,7 @@ def _own_table(graph, weight, scheme):
     import torch
     block = scheme.head_block(weight.shape[1])
     codes,scale = round_nearest(torch.from_numpy(weight.const_value.numpy().copy()), scheme.head, block)
-    return _constant(graph, f'{weight.name}.q{scheme.head}', pack(codes, scheme.head)), _constant(graph, f'{weight.name}.scale', scale.numpy()), block, scheme.head
+    return constant(graph, f'{weight.name}.q{scheme.head}', pack(codes, scheme.head)), constant(graph, f'{weight.name}.scale', scale.numpy()), block, scheme.head
 
 def _save(model, source, out):
     import onnx_ir as ir

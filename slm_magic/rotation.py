@@ -7,6 +7,7 @@ __all__ = ['CLOSE', 'formula', 'tables_at_load']
 
 # %% ../nbs/07_rotation.ipynb #a686044f
 import math
+from .graph import constant
 
 # %% ../nbs/07_rotation.ipynb #40e17af1
 CLOSE = 1e-6 # largest difference between a table and its formula, relative to its largest entry
@@ -41,19 +42,16 @@ def tables_at_load(
     stored = [o.const_value.numpy() for o in tables]
     if any(o.dtype != np.float32 for o in stored) or not (found := formula(*stored)): return False
     nodes = []
-    def constant(name, x):
-        v = ir.Value(name=f'rotation.{name}', const_value=ir.tensor(x, name=f'rotation.{name}'), shape=ir.Shape(x.shape), type=ir.TensorType(ir.DataType.from_numpy(x.dtype)))
-        graph.register_initializer(v)
-        return v
+    def number(name, x): return constant(graph, f'rotation.{name}', x)
     def add(op, *inputs, name=None):
         nodes.append(ir.node(op, list(inputs), name=f'/rotation/{name or op}'))
         nodes[-1].outputs[0].name = f'rotation.{name or op}.out'
         return nodes[-1].outputs[0]
-    positions = add('Range', *(constant(k, np.array(v, np.float32)) for k,v in dict(start=0, end=len(stored[0]), step=1).items()))
-    angles = add('Mul', add('Unsqueeze', positions, constant('axis', np.array([1]))), constant('frequencies', found[0]))
+    positions = add('Range', *(number(k, np.array(v, np.float32)) for k,v in dict(start=0, end=len(stored[0]), step=1).items()))
+    angles = add('Mul', add('Unsqueeze', positions, number('axis', np.array([1]))), number('frequencies', found[0]))
     for table,op in zip(tables, ('Cos', 'Sin')):
         made = add(op, angles)
-        if not math.isclose(found[1], 1, rel_tol=1e-6): made = add('Mul', made, constant(f'factor_{op}', np.array(found[1], np.float32)), name=f'scaled_{op}')
+        if not math.isclose(found[1], 1, rel_tol=1e-6): made = add('Mul', made, number(f'factor_{op}', np.array(found[1], np.float32)), name=f'scaled_{op}')
         made.type,made.shape = table.type,table.shape
         for node,i in list(table.uses()): node.replace_input_with(i, made)
         del graph.initializers[table.name]

@@ -15,9 +15,11 @@ from .options import atomic_dir
 LEAST = 200_000 # characters below which nothing is kept
 MOST = 500      # size of the cache [MB]; the entries longest unused go first
 
-def cache_dir() -> Path:
-    "Where encoded rows are kept."
-    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'slm_magic'/'tokens'
+def cache_dir(
+    kind:str='tokens', # what is kept there
+) -> Path:
+    "Where encoded rows are kept, or something else that can be made again."
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'slm_magic'/kind
 
 def content_key(
     encoder,   # function that makes ids and labels of pairs

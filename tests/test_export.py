@@ -11,7 +11,8 @@ from slm_magic.decoder import Decoder, size_mb
 from slm_magic.export import LOGITS_MAX, edge_of, export_onnx, gate_rows, passes
 from slm_magic.model import load_tokenizer
 from slm_magic.prove import genai_tokens, greedy_tokens, open_genai
-from slm_magic.calibration import HEAD, calibrate, seen_by
+from slm_magic.calibration import calibrate, seen_by
+from slm_magic.graph import HEAD
 from slm_magic.quantize import Scheme, quantize
 from slm_magic.recipe import tiny_model
 

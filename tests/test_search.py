@@ -1,9 +1,8 @@
 "A search is stopped at any moment, and goes on as if nothing had happened: the same trials, the same losses."
 import os, shutil, signal, subprocess, sys
 import pytest
-from kernel import Kernel
 from slm_magic import Run, Search
-from test_stop import half_written, hook
+from test_stop import half_written, hook, hooked
 
 keys = dict(max_steps=4, eval_steps=2, save_steps=2, logging_steps=1, samples=0, eval=8, precision='fp32', lora_dropout=.1, per_device_train_batch_size=4)
 space = dict(learning_rate='1e-4..1e-2', r=[2, 4])
@@ -19,12 +18,7 @@ moments = {
 
 @pytest.fixture(scope='module')
 def k(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('search')
-    (folder/'tmp').mkdir()
-    kernel = Kernel(folder, TMPDIR=str(folder/'tmp'), TORCHINDUCTOR_CACHE_DIR=str(folder/'cache'), OMP_NUM_THREADS='1')
-    kernel.run('%load_ext slm_magic' + hook)
-    yield kernel
-    kernel.close()
+    with hooked(tmp_path_factory.mktemp('search')) as kernel: yield kernel
 
 def told(s): return [(o['trial'], o['state'], o['values'], o['score'], o['curve']) for o in s.rows]
 def losses(s): return [[[o.get(k) for k in ('step', 'loss', 'eval_loss', 'grad_norm')] for o in Run(s.trial_path(i)).rows] for i in range(3)]

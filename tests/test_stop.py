@@ -1,5 +1,6 @@
 "Stopped at any moment: nothing half-written is left, the next cell runs, and resuming goes on as if nothing had happened."
 import os, shutil, signal, subprocess, sys, time
+from contextlib import contextmanager
 import pytest
 from kernel import Kernel
 from slm_magic import Run
@@ -32,14 +33,19 @@ moments = {
     'a checkpoint':      ('slm_magic.loop.sync', 2),
     'the adapter':       ('slm_magic.train.sync', 1)}
 
-@pytest.fixture(scope='module')
-def k(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('stop')
+@contextmanager
+def hooked(folder):
+    "A kernel in which something can be done `at` a moment, with a folder of its own for what is temporary"
     (folder/'tmp').mkdir()
     kernel = Kernel(folder, TMPDIR=str(folder/'tmp'), TORCHINDUCTOR_CACHE_DIR=str(folder/'cache'), OMP_NUM_THREADS='1')
-    kernel.run('%load_ext slm_magic\nfrom slm_magic import Run, Bundle' + hook)
-    yield kernel
-    kernel.close()
+    try:
+        kernel.run('%load_ext slm_magic\nfrom slm_magic import Run, Bundle' + hook)
+        yield kernel
+    finally: kernel.close()
+
+@pytest.fixture(scope='module')
+def k(tmp_path_factory):
+    with hooked(tmp_path_factory.mktemp('stop')) as kernel: yield kernel
 
 def rows(run): return [[o.get(k) for k in ('step', 'loss', 'eval_loss', 'learning_rate', 'grad_norm')] for o in run.rows]
 
