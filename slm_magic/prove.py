@@ -132,17 +132,20 @@ def genai_tokens(
         yield int(g.get_next_tokens()[0])
 
 def greedy_tokens(
-    model,               # PyTorch model
-    ids:list[int],       # prompt
-    max_new_tokens:int,  # most tokens
-    stop:list[int],      # tokens that end an answer
-) -> list[int]:
-    "Greedy tokens after `ids` in PyTorch."
+    model,                   # PyTorch model
+    prompts:list[list[int]], # token ids
+    max_new_tokens:int,      # most tokens of each answer
+    stop:list[int],          # tokens that end an answer
+) -> list[list[int]]:        # the answer to each prompt
+    "Greedy tokens in PyTorch; prompts of the same length are answered together, as they need no padding."
     import torch
-    with torch.inference_mode():
-        out = model.generate(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), max_new_tokens=max_new_tokens, do_sample=False,
-                             eos_token_id=stop, pad_token_id=stop[0], top_p=None, top_k=None, temperature=None)[0, len(ids):].tolist()
-    return out[:-1] if out and out[-1] in stop else out
+    same,res = {},{}
+    for i,ids in enumerate(prompts): same.setdefault(len(ids), []).append(i)
+    for n,found in same.items():
+        x = torch.tensor([prompts[i] for i in found])
+        with torch.inference_mode(): out = model.generate(input_ids=x, attention_mask=torch.ones_like(x), max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=stop, pad_token_id=stop[0], top_p=None, top_k=None, temperature=None)
+        for i,said in zip(found, out[:, n:].tolist()): res[i] = said[:next((j for j,t in enumerate(said) if t in stop), None)]
+    return [res[i] for i in range(len(prompts))]
 
 def beginnings(
     rows:list,   # token ids

@@ -42,7 +42,7 @@ def expected(
     if n < 8: raise RecipeError(f'the held-out rows of {adapter.name} are too long to measure on; 8 rows that fit into {most_mb:.0f} MB of log-probabilities are needed.')
     halves = dict(choose=slice(0, n, 2), prove=slice(1, n, 2))
     rows,labels = {k: rows[o] for k,o in halves.items()},{k: labels[o] for k,o in halves.items()}
-    answers = [greedy_tokens(tuned, o, 24, stop_ids(adapter.tokenizer)) for o in beginnings(rows['prove'], labels['prove'])[:12]]
+    answers = greedy_tokens(tuned, beginnings(rows['prove'], labels['prove'])[:12], 24, stop_ids(adapter.tokenizer))
     return Expected(adapter, origin, rows, labels, {k: reference(tuned, o) for k,o in rows.items()}, answers)
 
 # %% ../nbs/07e_share.ipynb #ccbf7d36

@@ -71,7 +71,8 @@ def quantized_plans(
     found:dict,    # from `calibrate`, or None
 ) -> list[Plan]:
     "The candidates for a CPU. Four bits are rounded to the nearest only where there is no calibration, which is never worse."
-    made = [Plan(o.name, partial(quantize, export.path, scheme=o, found=found)) for o in schemes(precision) if (o.calibrated if found and o.bits == 4 else found or not o.calibrated)]
+    known = {} # rounding by calibration takes long, and some candidates share it
+    made = [Plan(o.name, partial(quantize, export.path, scheme=o, found=found, made=known)) for o in schemes(precision) if (o.calibrated if found and o.bits == 4 else found or not o.calibrated)]
     return made + ([Plan('fp32')] if precision in ('auto', 'fp32') else [])
 
 # %% ../nbs/07d_subject.ipynb #54ebd508
@@ -130,7 +131,7 @@ class Subject:
         return make_task(half.rows, half.labels, examples, wanted(None, recipe, self.run.labels, len(examples), task_of(examples, recipe)))
     def answers(self, task, folder=None):
         "Greedy answers of the trained model, or of an ONNX folder."
-        if folder is None: return [greedy_tokens(self.model, o, task.tokens, stop_ids(self.tokenizer)) for o in task.prompts]
+        if folder is None: return greedy_tokens(self.model, task.prompts, task.tokens, stop_ids(self.tokenizer))
         genai = open_genai(folder)
         return [list(genai_tokens(genai, o, task.tokens)) for o in task.prompts]
     def agreement(self, answers, said):
@@ -142,8 +143,9 @@ class Subject:
         import torch
         def by_torch(ids):
             with torch.inference_mode(): return self.merged(torch.tensor([ids]), use_cache=False).logits[0]
-        return [dict(stage='PyTorch', size_mb=bytes_of(self.model)/1e6, **torch_speed(self.model, half.text)),
-                dict(stage='merged', **distance(half.exact, by_torch, half.rows, half.labels), size_mb=bytes_of(self.merged)/1e6, **torch_speed(self.merged, half.text))]
+        before,rate = self.merged is self.model,torch_speed(self.merged, half.text) # nothing to merge: it is that model
+        first = dict(stage='PyTorch', size_mb=bytes_of(self.model)/1e6, **(rate if before else torch_speed(self.model, half.text)))
+        return [first, dict(stage='merged', **distance(half.exact, by_torch, half.rows, half.labels), size_mb=bytes_of(self.merged)/1e6, **rate)]
 
     def known(self):
         "What its bundle has to know of it, beside its name."

@@ -65,7 +65,7 @@ def assert_reads(decoder, model, ids):
 
 def assert_answers(out, model, ids, tok):
     "onnxruntime-genai says what PyTorch says"
-    assert list(genai_tokens(open_genai(out), ids, 12)) == greedy_tokens(model, ids, 12, [tok.eos_token_id])
+    assert list(genai_tokens(open_genai(out), ids, 12)) == greedy_tokens(model, [ids], 12, [tok.eos_token_id])[0]
 
 def assert_quantizes(out, tmp_path, model, tok):
     "Every layer and the head are found in the graph, with their Hessians, and the result runs"
