@@ -93,7 +93,7 @@ def dequantize(
     return ((codes.float() - 2**(bits-1)) * scale[..., None]).flatten(1)[:, :inputs]
 
 # %% ../nbs/07a_quantize.ipynb #ac14b73d
-STEP = 64 # columns that are rounded before the rest hears of it
+STEP = 32 # columns that are rounded before the rest hears of it
 
 def gptq(
     w,            # weights [outputs, inputs], float
@@ -107,21 +107,23 @@ def gptq(
     n,scale,order = w.shape[1],_scales(_blocks(w, block), bits),hessian.diag().argsort(descending=True)
     damped = (hessian + torch.eye(n) * (hessian.diag().mean()*damp + 1e-8))[order][:, order]
     u = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
-    x,scales,codes = w[:, order],scale.repeat_interleave(block, 1)[:, order],torch.full((len(w), scale.shape[1]*block), 2.**(bits-1))
+    x,scales = w.T[order],scale.repeat_interleave(block, 1).T[order] # [inputs, outputs]: what is worked on lies together
+    codes = torch.full((scale.shape[1]*block, len(w)), 2**(bits-1), dtype=torch.uint8)
     for a in range(0, n, STEP):
         b = min(a+STEP, n)
-        errors,codes[:, order[a:b]] = _gptq_step(x[:, a:b].clone(), scales[:, a:b], u[a:b, a:b], bits)
-        x[:, b:] -= errors @ u[a:b, b:]
-    return codes.reshape(len(w), -1, block).to(torch.uint8), scale
+        errors,codes[order[a:b]] = _gptq_step(x[a:b], scales[a:b], u[a:b, a:b], bits)
+        x[b:].addmm_(u[a:b, b:].T, errors, alpha=-1)
+    return codes.T.reshape(len(w), -1, block).contiguous(), scale
 
 def _gptq_step(x, scales, u, bits):
-    "Errors and codes of some columns; `x` is used up"
+    "Errors and codes of some columns, which are rows here; `x` is used up"
     import torch
-    codes,errors = torch.empty_like(x),torch.empty_like(x)
-    for j in range(x.shape[1]):
-        codes[:, j] = _codes(x[:, j], scales[:, j], bits)
-        errors[:, j] = (x[:, j] - (codes[:, j] - 2**(bits-1))*scales[:, j]) / u[j, j]
-        x[:, j+1:] -= errors[:, j, None] * u[j, j+1:]
+    codes,errors = torch.empty_like(x, dtype=torch.uint8),torch.empty_like(x)
+    for j,pivot in enumerate(u.diag().tolist()):
+        code = _codes(x[j], scales[j], bits)
+        codes[j] = code
+        errors[j] = (x[j] - (code - 2**(bits-1))*scales[j]) / pivot
+        x[j+1:].addr_(u[j, j+1:], errors[j], alpha=-1)
     return errors, codes
 
 # %% ../nbs/07a_quantize.ipynb #102eb1be
