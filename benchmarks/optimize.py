@@ -33,16 +33,14 @@ def trained(steps=150) -> Path:
     from slm_magic.model import load_tokenizer
     from slm_magic.recipe import tiny_model
     from transformers import LlamaConfig, LlamaForCausalLM
-    CACHE.mkdir(parents=True, exist_ok=True)
-    tok = load_tokenizer(tiny_model())
+    start,tok = CACHE/'m135-start',load_tokenizer(tiny_model())
     torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(**SHAPE, max_position_embeddings=2048, tie_word_embeddings=True, rms_norm_eps=1e-5, pad_token_id=tok.pad_token_id, bos_token_id=tok.bos_token_id, eos_token_id=tok.eos_token_id)).save_pretrained(start)
+    tok.save_pretrained(start)
     with tempfile.TemporaryDirectory(dir=CACHE) as tmp:
-        start = Path(tmp)/'start'
-        LlamaForCausalLM(LlamaConfig(**SHAPE, max_position_embeddings=2048, tie_word_embeddings=True, rms_norm_eps=1e-5, pad_token_id=tok.pad_token_id, bos_token_id=tok.bos_token_id, eos_token_id=tok.eos_token_id)).save_pretrained(start)
-        tok.save_pretrained(start)
         threads = torch.get_num_threads()
         torch.set_num_threads(os.cpu_count())
-        run = finetune(str(start), method='full', max_steps=steps, learning_rate=3e-4, samples=0, name='m135', runs_dir=tmp, listeners=[])
+        run = finetune(str(start), method='full', precision='bf16', max_steps=steps, learning_rate=3e-4, samples=0, name='m135', runs_dir=tmp, listeners=[])
         torch.set_num_threads(threads)
         os.rename(run.path, folder)
     return folder
@@ -116,6 +114,7 @@ def main():
         tmp = Path(tmp)
         run = finetune(max_steps=200, samples=0, name='tone', runs_dir=tmp, listeners=[])
         parts = [measure('the bundled model, fine-tuned', run, a.rounds, tmp/'tone')]
+        print(parts[0][0], flush=True)
         if not a.quick: parts.append(measure('the shape of SmolLM2-135M, trained on the same task', trained(), a.rounds, tmp/'shape'))
     bars = [bar(name, value, limit, least) for _,found,*_ in parts for name,value,limit,least in found] + [bar('optimize of the bundled model, seconds', parts[0][2], 15, least=False)]
     if not a.quick: bars.append(bar('search at 135M, CPU seconds', parts[1][3], 150, least=False))

@@ -14,7 +14,7 @@ cases = {'lora': ({}, 'packed rows · attention · LoRA'), 'dropout': (dict(lora
          'accumulation': (dict(gradient_accumulation_steps=3), 'packed rows'), 'all tokens': (dict(train_on='all'), 'fused loss'), 'own loss': (dict(loss='own'), 'packed rows'), 'smoothing': (dict(label_smoothing_factor=.1), 'packed rows'),
          'checkpointing': (dict(gradient_checkpointing=True), 'packed rows'), 'packing off': (dict(packing=False), 'padded rows, as asked for'), 'noise': (dict(neftune_noise_alpha=5, max_steps=1), 'neftune_noise_alpha')}
 
-@pytest.mark.parametrize('name', cases)
+@pytest.mark.parametrize('name', [pytest.param(o, marks=pytest.mark.slow) if o in ('dropout', 'pissa', 'bottleneck', 'all tokens', 'own loss', 'smoothing', 'noise') else o for o in cases])
 def test_same_losses(tmp_path, name):
     import torch
     keys,words = cases[name]

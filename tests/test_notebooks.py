@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from nbformat import read
 from kernel import execute, is_module, notebooks, root
+from warm import run_cells
 
 nbs = notebooks()
 modules,others = [p for p in nbs if is_module(p)],[p for p in nbs if not is_module(p)]
@@ -39,11 +40,12 @@ def test_outputs(nb):
             assert not re.search(r'(?:/tmp/|/home/\w|/root/|/Users/|/work/|site-packages)', str(o)), cell.source
 
 @pytest.mark.parametrize('nb', modules, ids=name)
-def test_module_notebook(nb, project, flags):
+def test_module_notebook(nb, project, flags, tmp_path):
     "Its cells run, except those flagged in `tst_flags`, and leave nothing behind"
     files = lambda: {p for p in (project/'nbs').rglob('*') if '__pycache__' not in p.parts}
     before = files()
-    tool('nbdev_test', '--path', project/nb.relative_to(root), '--flags', ' '.join(flags), cwd=project)
+    failed = run_cells(project/nb.relative_to(root), flags, project, tmp_path/'log.txt')
+    assert not failed, failed[-6000:]
     assert files() == before
 
 @pytest.mark.parametrize('nb', others, ids=name)

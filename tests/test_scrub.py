@@ -25,7 +25,7 @@ def same(a, b): return a.keys() == b.keys() and all(torch.equal(v, b[k]) for k,v
 def logits(model): # of some tokens
     with torch.no_grad(): return model(torch.tensor([[5, 6, 7, 8]])).logits
 
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('method', [o if o in ('lora', 'full', 'prompt', 'qlora') else pytest.param(o, marks=pytest.mark.slow) for o in METHODS])
 def test_as_a_run_stopped_there(method):
     "Its logits and answers are those of a run that was stopped at that step; so are those of the checkpoint; the run itself is what it was"
     keys = dict(method=method, name=method)
