@@ -1,9 +1,11 @@
 "A bundle is scored like the models it was made from: base against tuned against bundle, by name, by folder, and without its run."
 import shutil
+import pytest
 from pathlib import Path
 
 rows = [dict(phrase='We won the match!', tone='proud'), dict(phrase='He shouted and slammed the door.', tone='angry'), dict(phrase='I cried all night.', tone='sad')]*2
 
+@pytest.mark.slow
 def test_bundle(nb):
     "Its own loss, classes and answers, near those of the run; the base beside both; worst rows first"
     nb('%finetune --max_steps 30 --eval 16 --samples 0 -n tone -o ft')

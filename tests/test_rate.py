@@ -2,6 +2,7 @@
 
 SCREENSHOTS=folder pytest tests/test_rate.py  also writes pictures of the form, of a comparison and of an evaluation."""
 import json, os, signal
+import pytest
 from jupyter_client.manager import start_new_kernel
 from playwright.sync_api import expect
 from lab import shot
@@ -63,6 +64,7 @@ def test_in_the_browser(lab, opened):
     assert page.errors() == again.errors() == []
     again.shutdown()
 
+@pytest.mark.slow
 def test_a_second_kernel(tmp_path):
     "A kernel is killed in the middle of rating, half a line is left behind, and another one goes on after the last whole rating"
     def kernel(): return start_new_kernel(kernel_name='python3', cwd=str(tmp_path))

@@ -79,6 +79,7 @@ def test_too_large_to_copy(monkeypatch):
     bare = train(method='full', save_strategy='no', eval=0)
     with pytest.raises(RecipeError, match=r'^[^\n]*two copies of what is trained take 29 MB, and 20 MB are kept in memory[^\n]*$'): bare.at(5)
 
+@pytest.mark.slow
 def test_taken_by_what_takes_a_run():
     "Compared beside the end, and made into a folder of its own that answers as the model did then; the adapter on the disk, which is that of the end, is never taken for it"
     from slm_magic import compare, optimize
@@ -106,6 +107,7 @@ def test_an_interrupted_answer():
     thread.join()
     assert same(before, state(run.model)) and run.generate('Who took my bike?') == said
 
+@pytest.mark.slow
 def test_overhead():
     "What the copies of a run cost is less than a hundredth of its time"
     took,take = [],Snapshots.take

@@ -94,7 +94,7 @@ tables = {'sequence-classification': [dict(text=f'{w} thing {i}', label=l) for i
 asked = ['good day', 'Emil lives in Quito', 'a bad thing that nobody wants']
 encoders = dict(bert=(tf.BertConfig, tf.BertForMaskedLM), roberta=(tf.RobertaConfig, tf.RobertaForMaskedLM), distilbert=(tf.DistilBertConfig, tf.DistilBertForMaskedLM), modernbert=(tf.ModernBertConfig, tf.ModernBertForMaskedLM))
 
-@pytest.mark.parametrize('kind,task', [pytest.param(k, t, marks=() if (k, t) in (('bert', 'token-classification'), ('llama', 'sequence-classification')) else pytest.mark.slow) for k in (*encoders, 'llama') for t in tables if (k, t) != ('llama', 'token-classification')])
+@pytest.mark.parametrize('kind,task', [pytest.param(k, t, marks=() if (k, t) == ('bert', 'token-classification') else pytest.mark.slow) for k in (*encoders, 'llama') for t in tables if (k, t) != ('llama', 'token-classification')])
 def test_classifier(kind, task, tok, tmp_path):
     "Classes of texts and of words, from encoders and from a language model with a head: ONNX in eight bits that gives the labels of the run"
     model = None if kind == 'llama' else tmp_path/'encoder'
