@@ -114,7 +114,6 @@ def main():
         tmp = Path(tmp)
         run = finetune(max_steps=200, samples=0, name='tone', runs_dir=tmp, listeners=[])
         parts = [measure('the bundled model, fine-tuned', run, a.rounds, tmp/'tone')]
-        print(parts[0][0], flush=True)
         if not a.quick: parts.append(measure('the shape of SmolLM2-135M, trained on the same task', trained(), a.rounds, tmp/'shape'))
     bars = [bar(name, value, limit, least) for _,found,*_ in parts for name,value,limit,least in found] + [bar('optimize of the bundled model, seconds', parts[0][2], 15, least=False)]
     if not a.quick: bars.append(bar('search at 135M, CPU seconds', parts[1][3], 150, least=False))

@@ -131,6 +131,7 @@ def genai_tokens(
         if g.is_done() and g.token_count() < len(ids)+max_new_tokens: return
         yield int(g.get_next_tokens()[0])
 
+# %% ../nbs/07b_prove.ipynb #eeb893e0
 def greedy_tokens(
     model,                   # PyTorch model
     prompts:list[list[int]], # token ids

@@ -216,6 +216,7 @@ def _weight(node):
     import torch
     return torch.from_numpy(node.inputs[1].const_value.numpy().copy()).T.contiguous()
 
+# %% ../nbs/07a_quantize.ipynb #5608e672
 def most_harmed(
     harm:dict,   # name of a product to what its rounding costs
     sizes:dict,  # name to its weights
@@ -249,6 +250,7 @@ def rounded(
         res[name] = *round_nearest(w, WIDE.bits, WIDE.block_of(w.shape[1])),WIDE.bits
     return res
 
+# %% ../nbs/07a_quantize.ipynb #3e461ec2
 def quantize(
     source,         # folder of the fp32 export
     out,            # folder to fill

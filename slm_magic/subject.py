@@ -143,8 +143,8 @@ class Subject:
         import torch
         def by_torch(ids):
             with torch.inference_mode(): return self.merged(torch.tensor([ids]), use_cache=False).logits[0]
-        before,rate = self.merged is self.model,torch_speed(self.merged, half.text) # nothing to merge: it is that model
-        first = dict(stage='PyTorch', size_mb=bytes_of(self.model)/1e6, **(rate if before else torch_speed(self.model, half.text)))
+        same,rate = self.merged is self.model,torch_speed(self.merged, half.text) # same: there was nothing to merge
+        first = dict(stage='PyTorch', size_mb=bytes_of(self.model)/1e6, **(rate if same else torch_speed(self.model, half.text)))
         return [first, dict(stage='merged', **distance(half.exact, by_torch, half.rows, half.labels), size_mb=bytes_of(self.merged)/1e6, **rate)]
 
     def known(self):

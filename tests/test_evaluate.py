@@ -1,7 +1,7 @@
 "A bundle is scored like the models it was made from: base against tuned against bundle, by name, by folder, and without its run."
 import shutil
-import pytest
 from pathlib import Path
+import pytest
 
 rows = [dict(phrase='We won the match!', tone='proud'), dict(phrase='He shouted and slammed the door.', tone='angry'), dict(phrase='I cried all night.', tone='sad')]*2
 
