@@ -50,10 +50,10 @@ def closest(subject, most:float, out:Path) -> tuple[str, Path]:
     from slm_magic.decoder import size_mb
     from slm_magic.subject import halves_of
     choose,_ = halves_of(subject)
-    choose.exact = subject.reference(choose)
+    subject.read(choose, 'int4')
     out.mkdir()
     exported,found = subject.export(out/'fp32', choose.rows[:4], lambda: None, out),{}
-    for plan in subject.plans(exported, 'int4', choose.rows, False):
+    for plan in subject.plans(exported, 'int4', choose):
         plan.make(out/plan.name)
         if size_mb(out/plan.name) <= most: found[plan.name] = subject.gap(choose, out/plan.name)['kl']
     name = min(found, key=found.get)

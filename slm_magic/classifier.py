@@ -134,12 +134,12 @@ class ClassifierSubject(Subject):
             for i,o in zip(idx, model(**batch).logits.float().cpu()): res[i] = (o[None] if o.dim() == 1 else o[places(half.labels[i])]).log_softmax(-1)
         return res
 
-    def reference(self, half): return self.log_probs(self.model, half)
+    def read(self, half, precision=None): half.exact = self.log_probs(self.model, half)
     def export(self, path, rows, meanwhile, beside, peers=True):
         save_source(self.merged, self.tokenizer, beside/'source')
         meanwhile()
         return export_classifier(self.merged, self.tokenizer, path, rows)
-    def plans(self, export, precision, rows, stopped):
+    def plans(self, export, precision, half):
         whole = [Plan('int8-dynamic', partial(quantize_dynamic, export.path))] if precision in ('auto', 'int8') else []
         return whole + quantized_plans(export, precision, None)
 
@@ -167,7 +167,7 @@ class ClassifierSubject(Subject):
         task = task_of(ex, recipe)
         metrics = wanted(None, recipe, self.run.labels if self.kind == 'sequence' and task != 'extraction' else None, len(ex), task)
         return Task(ex.prompts, 0, [o.strip() for o in ex.completions], [r or dict(prompt=p, completion=c) for r,p,c in zip(ex.rows, ex.prompts, ex.completions)], metrics)
-    def answers(self, task, folder=None): return predict(OnnxClassifier(folder) if folder else self.model, self.tokenizer, task.prompts, self.kind, max_length=self.run.facts['max_length'])
+    def answers(self, task, folder=None, others=None): return predict(OnnxClassifier(folder) if folder else self.model, self.tokenizer, task.prompts, self.kind, max_length=self.run.facts['max_length'])
     def agreement(self, answers, said): return sum(a == b for a,b in zip(answers, said))/len(answers)
 
     def stages(self, half):

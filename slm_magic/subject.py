@@ -24,7 +24,7 @@ from .methods import METHODS
 from .model import find_model, load_config, load_model, load_tokenizer
 from .options import RecipeError, atomic_write
 from .peft_adapters import Adapter, attach, check_head, check_merge, find_adapter, prompt_of, prompt_template
-from .prove import distance, fitting, genai_tokens, greedy_agreement, greedy_tokens, onnx_logits, onnx_text, open_genai, own_text, reference, speed, torch_speed
+from .prove import distance, fitting, gaps, genai_tokens, greedy_agreement, greedy_tokens, onnx_logits, onnx_text, open_genai, own_text, reference, speed, torch_logits, torch_speed, would_say
 from .quantize import quantize, schemes
 from .recipe import tiny_model
 from .run import Run
@@ -42,7 +42,8 @@ class Half:
     rows:list         # token ids
     labels:list       # learned tokens of each
     origin:str        # where they come from
-    exact:list = None # log-probabilities, as from `reference`
+    exact:list = None # log-probabilities of the original, as from `reference`
+    seen:dict = None  # what its layers saw, as from `calibrate`
     @property
     def text(self):
         "The beginning, for measuring speed."
@@ -101,18 +102,18 @@ class Subject:
     def rows(self):
         "Rows, the learned tokens of each, and where they come from."
         return rows_of(self.examples, lambda: own_text(self.model, self.tokenizer))
-    def reference(self, half):
-        "Log-probabilities of the trained model."
-        return reference(self.model, half.rows)
+    def read(self, half, precision=None):
+        "Note what the trained model predicts; for candidates of a `precision` that need calibration, let its merged copy read, and note what its layers see."
+        if precision and any(o.calibrated for o in schemes(precision)): half.seen,half.exact = calibrate(self.merged, half.rows)
+        else: half.exact = reference(self.model, half.rows)
     def export(self, path, rows, meanwhile, beside, peers=True):
         "An fp32 ONNX folder of the merged model, which makes the logits that are asked for."
         res = export_onnx(self.merged, self.tokenizer, path, rows, meanwhile, beside, peers)
         last_row_only(res.path)
         return res
-    def plans(self, export, precision, rows, stopped):
-        "The candidates; those that need calibration are left out when nobody wants to wait for it."
-        found = calibrate(self.merged, rows) if any(o.calibrated for o in schemes(precision)) and not stopped else None
-        return quantized_plans(export, precision, found)
+    def plans(self, export, precision, half):
+        "The candidates; those that need calibration are left out where `half` was read without."
+        return quantized_plans(export, precision, half.seen)
 
     def gap(self, half, folder, max_kl=None):
         "How far an ONNX folder is from the trained model, on the rows of `half`."
@@ -129,11 +130,16 @@ class Subject:
         if half.origin != HELD_OUT or self.run is None: return make_task(half.rows, half.labels)
         examples,recipe = self.examples.select(half.index),self.run.recipe
         return make_task(half.rows, half.labels, examples, wanted(None, recipe, self.run.labels, len(examples), task_of(examples, recipe)))
-    def answers(self, task, folder=None):
-        "Greedy answers of the trained model, or of an ONNX folder."
-        if folder is None: return greedy_tokens(self.model, task.prompts, task.tokens, stop_ids(self.tokenizer))
-        genai = open_genai(folder)
-        return [list(genai_tokens(genai, o, task.tokens)) for o in task.prompts]
+    def answers(self, task, folder=None, others=None):
+        "Greedy answers of the trained model, or of an ONNX folder; where it would say what `others` said, it need not say it again."
+        stop = stop_ids(self.tokenizer)
+        same = would_say(onnx_logits(Decoder(folder)) if folder else torch_logits(self.model), task.prompts, others, task.tokens, stop) if others else [False]*len(task.prompts)
+        asked = [p for p,o in zip(task.prompts, same) if not o]
+        if folder is None: said = greedy_tokens(self.model, asked, task.tokens, stop)
+        else:
+            genai = asked and open_genai(folder)
+            said = [list(genai_tokens(genai, o, task.tokens)) for o in asked]
+        return [others[i] if o else said.pop(0) for i,o in enumerate(same)]
     def agreement(self, answers, said):
         "Share of the trained model's answers that another model gives, too."
         return greedy_agreement(answers, said)
@@ -141,11 +147,10 @@ class Subject:
     def stages(self, half):
         "What comes before ONNX: distance, size and speed of the trained model and of its merged copy."
         import torch
-        def by_torch(ids):
-            with torch.inference_mode(): return self.merged(torch.tensor([ids]), use_cache=False).logits[0]
         same,rate = self.merged is self.model,torch_speed(self.merged, half.text) # same: there was nothing to merge
         first = dict(stage='PyTorch', size_mb=bytes_of(self.model)/1e6, **(rate if same else torch_speed(self.model, half.text)))
-        return [first, dict(stage='merged', **distance(half.exact, by_torch, half.rows, half.labels), size_mb=bytes_of(self.merged)/1e6, **rate)]
+        far = gaps((o, o, torch.tensor(l[1:])) for o,l in zip(half.exact, half.labels)) if same else distance(half.exact, torch_logits(self.merged), half.rows, half.labels)
+        return [first, dict(stage='merged', **far, size_mb=bytes_of(self.merged)/1e6, **rate)]
 
     def known(self):
         "What its bundle has to know of it, beside its name."
@@ -188,10 +193,10 @@ class OnnxSubject(Subject):
         self.decoder = Decoder(self.load)
         self.vocabulary = self.decoder.config['vocab_size']
     def rows(self): return rows_of(None, lambda: onnx_text(self.decoder, self.tokenizer))
-    def reference(self, half):
+    def read(self, half, precision=None):
         import torch
-        return [torch.from_numpy(self.decoder(o)[0][0, :-1]).log_softmax(-1) for o in half.rows]
-    def answers(self, task, folder=None): return super().answers(task, folder or self.load)
+        half.exact = [torch.from_numpy(self.decoder(o)[0][0, :-1]).log_softmax(-1) for o in half.rows]
+    def answers(self, task, folder=None, others=None): return super().answers(task, folder or self.load, others)
     def export(self, path, rows, meanwhile, beside, peers=True):
         "A copy of the folder as it is best measured: whether guessing ahead pays is found out anew for what becomes of it."
         meanwhile()
@@ -200,7 +205,6 @@ class OnnxSubject(Subject):
         atomic_write(path/'genai_config.json', json.dumps({k:v for k,v in config.items() if k != 'speculative'}, indent=1))
         last_row_only(path)
         return Export(path, 'given', why='it was in ONNX already')
-    def plans(self, export, precision, rows, stopped): return quantized_plans(export, precision, None)
     def stages(self, half): return []
 
 def onnx_subject(
