@@ -167,7 +167,7 @@ class ClassifierSubject(Subject):
         task = task_of(ex, recipe)
         metrics = wanted(None, recipe, self.run.labels if self.kind == 'sequence' and task != 'extraction' else None, len(ex), task)
         return Task(ex.prompts, 0, [o.strip() for o in ex.completions], [r or dict(prompt=p, completion=c) for r,p,c in zip(ex.rows, ex.prompts, ex.completions)], metrics)
-    def answers(self, task, folder=None, others=None): return predict(OnnxClassifier(folder) if folder else self.model, self.tokenizer, task.prompts, self.kind, max_length=self.run.facts['max_length'])
+    def answers(self, task, folder=None, others=None, half=None): return predict(OnnxClassifier(folder) if folder else self.model, self.tokenizer, task.prompts, self.kind, max_length=self.run.facts['max_length'])
     def agreement(self, answers, said): return sum(a == b for a,b in zip(answers, said))/len(answers)
 
     def stages(self, half):

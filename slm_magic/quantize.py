@@ -45,7 +45,7 @@ def schemes(
     precision:str, # auto, fp32, int8 or int4
 ) -> list[Scheme]:
     "The quantized candidates to try; none for fp32."
-    int8,int4 = [Scheme(8), Scheme(8, 128)],[Scheme(4), Scheme(4, 128), *(Scheme(4, 128, 'gptq', wide=o) for o in (.25, .1, .02))]
+    int8,int4 = [Scheme(8), Scheme(8, 128)],[Scheme(4), Scheme(4, 128), *(Scheme(4, 128, 'gptq', wide=o) for o in (.75, .5, .25, .1, .05, .02))]
     return dict(auto=int8+int4, int8=int8, int4=[*int4, Scheme(4, 128, 'gptq', head=4, wide=.02)], fp32=[])[precision]
 
 # %% ../nbs/07a_quantize.ipynb #102eb1be

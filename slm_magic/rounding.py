@@ -28,7 +28,7 @@ def in_a_byte(
     more = (near == 0) | up & (near.float().abs() < (scale/unit).abs()*(1-1e-6))
     return (near.view(torch.uint8) + more.to(torch.uint8)).view(torch.float8_e4m3fn), unit
 
-def _codes(x, scale, bits): return (x/scale + 2**(bits-1)).round().clamp(0, 2**bits-1)
+def _codes(x, scale, bits): return (x/scale).add_(2**(bits-1)).round_().clamp_(0, 2**bits-1)
 
 def round_nearest(
     w,          # weights [outputs, inputs], float
@@ -51,7 +51,7 @@ def dequantize(
     return ((codes.float() - 2**(bits-1)) * scale[..., None]).flatten(1)[:, :inputs]
 
 # %% ../nbs/07_rounding.ipynb #aba30f9c
-STEP = 32 # columns that are rounded before the rest hears of it
+STEP = 32 # columns that take in the errors before them at once
 
 def gptq(
     w,            # weights [outputs, inputs], float
@@ -60,34 +60,39 @@ def gptq(
     block:int,    # weights that share a scale
     damp:float=.01, # share of the mean diagonal added to the diagonal
 ):                # codes and scales as from `round_nearest`; squares of how far each output moves, summed over the tokens [outputs]
-    "Round column by column, correcting the rest for each error (Frantar et al. 2023, algorithm 1, with the order of activations)."
+    "Round column by column, each making up for the errors before it (Frantar et al. 2023, with the order of activations)."
     import torch
-    n,scale,order,moved = w.shape[1],_scales(_blocks(w, block), bits),hessian.diag().argsort(descending=True),torch.zeros(len(w))
+    n,scale,order = w.shape[1],_scales(_blocks(w, block), bits),hessian.diag().argsort(descending=True)
     added = hessian.diag().mean()*damp + 1e-8
-    u = _inverse_factor((hessian + torch.eye(n)*added)[order][:, order])
+    back,weight = _factors((hessian + torch.eye(n)*added)[order][:, order])
     x,scales = w.T[order],scale.repeat_interleave(block, 1).T[order] # [inputs, outputs]: what is worked on lies together
-    codes = torch.full((scale.shape[1]*block, len(w)), 2**(bits-1), dtype=torch.uint8)
+    codes,errors,moved = torch.full((scale.shape[1]*block, len(w)), 2**(bits-1), dtype=torch.uint8),torch.empty_like(x),torch.zeros(len(w))
     for a in range(0, n, STEP):
         b = min(a+STEP, n)
-        errors,codes[order[a:b]] = _gptq_step(x[a:b], scales[a:b], u[a:b, a:b], bits)
-        x[b:].addmm_(u[a:b, b:].T, errors, alpha=-1)
-        moved += errors.pow(2).sum(0)
-    codes = codes.T.reshape(len(w), -1, block).contiguous()
-    return codes, scale, moved - added*(dequantize(codes, scale, bits, n) - w).pow(2).sum(1)
+        wanted = torch.addmm(x[a:b], back[:a, a:b].T, errors[:a])
+        codes[order[a:b]],errors[a:b],missed = _gptq_step(x[a:b], wanted, scales[a:b], back[a:b, a:b], bits)
+        moved += weight[a:b] @ missed.pow(2)
+    return codes.T.reshape(len(w), -1, block).contiguous(), scale, moved - added*errors.pow(2).sum(0)
 
-def _inverse_factor(hessian):
-    "The upper u for which uᵀu is the inverse of `hessian`: that of the factor of the same matrix read backwards"
+def _factors(hessian):
+    "The upper u with ones on its diagonal and the vector d for which u @ diag(d) @ uᵀ is `hessian`"
     import torch
     r = torch.linalg.cholesky(hessian.flip(0, 1)).flip(0, 1)
-    return torch.linalg.solve_triangular(r, torch.eye(len(r)), upper=True)
+    return r/r.diag(), r.diag()**2
 
-def _gptq_step(x, scales, u, bits):
-    "Errors and codes of some columns, which are rows here; `x` is used up"
-    import torch
-    codes,errors = torch.empty_like(x, dtype=torch.uint8),torch.empty_like(x)
-    for j,pivot in enumerate(u.diag().tolist()):
-        code = _codes(x[j], scales[j], bits)
-        codes[j] = code
-        errors[j] = (x[j] - (code - 2**(bits-1))*scales[j]) / pivot
-        x[j+1:].addr_(u[j, j+1:], errors[j], alpha=-1)
-    return errors, codes
+def _gptq_step(x, wanted, scales, back, bits):
+    "Of some columns, which are rows here: codes, their errors, and by how much they miss what was wanted of them, which is used up. In NumPy, which takes less time to begin something so small"
+    import numpy as np, torch
+    codes,errors,missed = torch.empty_like(x, dtype=torch.uint8),torch.empty_like(x),torch.empty_like(x)
+    wanted,back,middle = wanted.numpy(),back.numpy(),2**(bits-1)
+    for j,(w,scale,code,error,miss) in enumerate(zip(*(o.numpy() for o in (x, scales, codes, errors, missed)))):
+        near = wanted[j]/scale
+        near += middle
+        np.clip(np.rint(near, out=near), 0, 2*middle-1, out=near)
+        code[:] = near
+        near -= middle
+        near *= scale
+        np.subtract(w, near, out=error)
+        np.subtract(wanted[j], near, out=miss)
+        wanted[j+1:] += np.outer(back[j, j+1:], error)
+    return codes, errors, missed

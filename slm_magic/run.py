@@ -125,7 +125,7 @@ class Run(RunFolder, Wish):
     def __repr__(self): return f'Run({self.id!r}, {self.status}, {self.path})'
 
     base_model_path = property(lambda self: find_model(self.recipe.model))
-    tokenizer = property(lambda self: self._once('tokenizer', lambda: load_tokenizer(self.base_model_path, self.recipe.trust_remote_code)))
+    tokenizer = property(lambda self: self._once('tokenizer', lambda: load_tokenizer(str(whole) if (whole := self.path/'model').is_dir() else self.base_model_path, self.recipe.trust_remote_code))) # a whole model needs its base no more
     @property
     def stop_requested(self) -> bool:
         "Was the run asked to stop: here, by its STOP file, or by the end of the program it is in the background of?"

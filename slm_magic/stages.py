@@ -29,7 +29,7 @@ def prove_stages(
     "Everything about each station on the way."
     task,stages,last = subject.task(half),subject.stages(half),list(folders)[-1]
     said = {last: subject.answers(task, folders[last])} # first, as it is the fastest
-    answers = subject.answers(task, others=said[last])
+    answers = subject.answers(task, others=said[last], half=half)
     before = task.scores(answers)
     if stages: stages[0] |= before
     for stage,path in folders.items():

@@ -24,7 +24,7 @@ from .methods import METHODS
 from .model import find_model, load_config, load_model, load_tokenizer
 from .options import RecipeError, atomic_write
 from .peft_adapters import Adapter, attach, check_head, check_merge, find_adapter, prompt_of, prompt_template
-from .prove import distance, fitting, gaps, genai_tokens, greedy_agreement, greedy_tokens, onnx_logits, onnx_text, open_genai, own_text, reference, speed, torch_logits, torch_speed, would_say
+from .prove import distance, fitting, gaps, genai_tokens, greedy_agreement, greedy_tokens, onnx_logits, onnx_text, open_genai, own_text, reference, remembered, speed, torch_logits, torch_speed, would_say
 from .quantize import quantize, schemes
 from .recipe import tiny_model
 from .run import Run
@@ -130,15 +130,14 @@ class Subject:
         if half.origin != HELD_OUT or self.run is None: return make_task(half.rows, half.labels)
         examples,recipe = self.examples.select(half.index),self.run.recipe
         return make_task(half.rows, half.labels, examples, wanted(None, recipe, self.run.labels, len(examples), task_of(examples, recipe)))
-    def answers(self, task, folder=None, others=None):
-        "Greedy answers of the trained model, or of an ONNX folder; where it would say what `others` said, it need not say it again."
-        stop = stop_ids(self.tokenizer)
-        same = would_say(onnx_logits(Decoder(folder)) if folder else torch_logits(self.model), task.prompts, others, task.tokens, stop) if others else [False]*len(task.prompts)
+    def answers(self, task, folder=None, others=None, half=None):
+        "Greedy answers of the trained model, or of an ONNX folder; it need not say what it would have said as `others` did, nor read what it has read in `half`."
+        stop,predict = stop_ids(self.tokenizer),onnx_logits(Decoder(folder)) if folder else torch_logits(self.model)
+        if half: predict = remembered(predict, half.rows, half.exact)
+        same = would_say(predict, task.prompts, others, task.tokens, stop) if others else [False]*len(task.prompts)
         asked = [p for p,o in zip(task.prompts, same) if not o]
-        if folder is None: said = greedy_tokens(self.model, asked, task.tokens, stop)
-        else:
-            genai = asked and open_genai(folder)
-            said = [list(genai_tokens(genai, o, task.tokens)) for o in asked]
+        genai = open_genai(folder) if folder and asked else None
+        said = [list(genai_tokens(genai, o, task.tokens)) for o in asked] if folder else greedy_tokens(self.model, asked, task.tokens, stop)
         return [others[i] if o else said.pop(0) for i,o in enumerate(same)]
     def agreement(self, answers, said):
         "Share of the trained model's answers that another model gives, too."
@@ -196,7 +195,7 @@ class OnnxSubject(Subject):
     def read(self, half, precision=None):
         import torch
         half.exact = [torch.from_numpy(self.decoder(o)[0][0, :-1]).log_softmax(-1) for o in half.rows]
-    def answers(self, task, folder=None, others=None): return super().answers(task, folder or self.load, others)
+    def answers(self, task, folder=None, others=None, half=None): return super().answers(task, folder or self.load, others, half)
     def export(self, path, rows, meanwhile, beside, peers=True):
         "A copy of the folder as it is best measured: whether guessing ahead pays is found out anew for what becomes of it."
         meanwhile()

@@ -1,5 +1,5 @@
 "Training is exact: accumulated batches, resumed runs, the arguments of transformers, and what is written down."
-import dataclasses, json, math, os, signal, subprocess, sys, time
+import dataclasses, json, math, os, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import pytest, torch
 from course import uneven
@@ -8,6 +8,7 @@ from slm_magic.arguments import left_out, refused, renamed, switches
 from slm_magic.loop import make_trainer
 from slm_magic.model import apply_method, load_model
 from slm_magic.plan import fit_memory, make_plan, training_arguments
+from slm_magic.recipe import tiny_model
 from slm_magic.run import Listener, create_run
 
 def losses(run, *keys): return [[o.get(k) for k in ('step', *keys)] for o in run.rows if 'loss' in o]
@@ -113,6 +114,15 @@ def test_mixed_precision_is_for_training(here):
     run = finetune(max_steps=2, r=2, samples=0, eval=8, bf16=True, listeners=[])
     ids = torch.tensor([[5, 6, 7]])
     assert torch.equal(run.model(ids).logits, Run.load(run.path).model(ids).logits) and run.rows[0]['loss'] > 0
+
+def test_a_whole_model_needs_its_base_no_more(here):
+    "The folder it was trained from is gone; it still answers, and is scored"
+    shutil.copytree(tiny_model(), 'base')
+    run = finetune('base', method='full', max_steps=2, samples=0, eval=8, listeners=[])
+    said = run.generate('Who took my bike?')
+    shutil.rmtree('base')
+    later = Run.load(run.path)
+    assert later.generate('Who took my bike?') == said and later.evaluate(before=False, n_answers=0).scores['loss'] == pytest.approx(run.rows[-1]['eval_loss'], abs=1e-4)
 
 def test_scored_before_the_first_step(here):
     "A base that is never surpassed is what the run ends with, and resuming does not score it again"
