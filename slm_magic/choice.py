@@ -116,7 +116,7 @@ def pareto_figure(
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
     found = [o for o in report['candidates'] if o.get('kl') is not None]
     timed = [o for o in found if o.get('tokens_per_s')]
-    fig = Figure(figsize=(9 if timed else 5, 3.2), layout='constrained')
+    fig = Figure(figsize=(10 if timed else 5.5, 4.4), layout='constrained')
     panels,drawn = fig.subplots(1, 1 + bool(timed), sharey=True, squeeze=False)[0],[]
     for ax,key,label,shown in zip(panels, ('size_mb', 'tokens_per_s'), ('size [MB]', 'decoding [tokens/s]'), (found, timed)):
         points = [draw_candidate(ax, o, key, o['candidate'] == report['chosen'], best) for o,best in zip(shown, front(shown))]
