@@ -21,8 +21,8 @@ from .diagnosis import draw_diagnosis, recipe_cell
 from .frames import clock, cut
 from .lineage import Shown, bundles_of, lineage
 from .options import RecipeError, suggest
-from .results import Search, is_search
-from .run import Run
+from .results import Search
+from .run import SEARCH, Run, is_search
 from .search import named_search, search
 from .summary import MARKS, folder_size, spark_svg, spark_text, summary
 from .train import find_run, finetune
@@ -136,7 +136,7 @@ def run_folders(
     home = Path(home)
     return sorted(o for o in home.iterdir() if o.is_dir() and not o.name.startswith('.') and not is_search(o)) if home.is_dir() else []
 
-def search_folders(home) -> list[Path]: return sorted(o.parent for o in Path(home).glob('*/search.json') if not o.parent.name.startswith('.')) # the others
+def search_folders(home) -> list[Path]: return sorted(o.parent for o in Path(home).glob(f'*/{SEARCH}') if not o.parent.name.startswith('.')) # the others
 
 # %% ../nbs/10_runs.ipynb #7ae34bf7
 def stop(

@@ -20,8 +20,8 @@ from .plan import make_plan
 from .plan_search import SearchPlan, given_of, plan_search, shared_data, trial_recipe
 from .process import this_process
 from .recipe import Recipe, best_by, recipe_dict
-from .results import ENDED, SEARCH, Search, is_search, trial_row
-from .run import Listener, Run, create_run, read_lines, set_status, write_lines
+from .results import ENDED, Search, trial_row
+from .run import SEARCH, Listener, Run, create_run, is_search, read_lines, set_status, write_lines
 from .space import hopeless
 from .stop import interrupt_guard
 from .train import can_resume, resume_run, run_plan, with_functions

@@ -17,7 +17,7 @@ from .options import RecipeError
 from .recipe import Recipe
 from .render import column_names
 from .rows import load_rows
-from .run import Run, load_base
+from .run import Run, is_search, load_base
 from .scrub import RunAt
 from .tasks import classes_of, head_of
 from .template import as_text, encode_prompt, find_columns
@@ -31,7 +31,7 @@ def open_run(
     if isinstance(thing, (str, Path)):
         for path in Path(thing), Path(runs_dir)/str(thing):
             if (path/'status.json').exists(): return Run.load(path)
-            if (path/'search.json').exists():
+            if is_search(path):
                 from slm_magic.results import Search # the module sits above this one
                 thing = Search.load(path)
                 break

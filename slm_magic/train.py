@@ -23,7 +23,7 @@ from .pictures import png_of
 from .plan import Plan, check_reports, make_plan
 from .recipe import Recipe, recipe_options
 from .process import this_process
-from .run import Listener, PrintListener, Run, create_run, read_lines, record, set_status, write_lines
+from .run import Listener, PrintListener, Run, create_run, is_search, read_lines, record, set_status, write_lines
 from .stop import interrupt_guard
 from .template import stop_ids
 from .snapshots import snapshot_callback
@@ -208,7 +208,7 @@ def find_run(
         return Run.load(open_[-1])
     for path in Path(runs_dir)/str(which), Path(str(which)):
         if (path/'status.json').exists(): return Run.load(path)
-        if (path/'search.json').exists(): raise RecipeError(f'{path.name} is a search and not a run: name one of its trials, as {path.name}-t01; %runs show {path.name} says which is best.')
+        if is_search(path): raise RecipeError(f'{path.name} is a search and not a run: name one of its trials, as {path.name}-t01; %runs show {path.name} says which is best.')
     raise RecipeError(f"there is no run '{which}' in {runs_dir}.{suggest(which, [o.name for o in folders])}")
 
 def resume_run(
