@@ -159,18 +159,21 @@ def rounded(
     made:dict,     # rounded weights of other candidates of the same graph; is added to
 ) -> dict:         # name to codes, scales and bits
     "The weights of all products."
+    def once(node, bits, block, method):
+        key = node.name,bits,block,method
+        if key not in made:
+            w,seen = _weight(node),seen_by(node.name, found)
+            made[key] = gptq(w, seen.inputs, bits, block) if seen and method == 'gptq' else round_nearest(w, bits, block)
+        return made[key]
     res,harm,layers = {},{},{o.name: o for o in nodes if not is_head(o)}
     for node in nodes:
-        w,seen,head = _weight(node),seen_by(node.name, found),is_head(node)
-        bits,block = (scheme.head, scheme.head_block(w.shape[1])) if head else (scheme.bits, scheme.block_of(w.shape[1]))
-        key = node.name,bits,block,scheme.method
-        if key not in made: made[key] = gptq(w, seen.inputs, bits, block) if seen and scheme.method == 'gptq' else round_nearest(w, bits, block)
-        codes,scale,*moved = made[key]
+        width = node.inputs[1].shape[0]
+        bits,block = (scheme.bits, scheme.block_of(width)) if node.name in layers else (scheme.head, scheme.head_block(width))
+        codes,scale,*moved = once(node, bits, block, scheme.method)
         res[node.name] = codes,scale,bits
-        if moved and not head: harm[node.name] = damage(*moved, seen)
+        if moved and node.name in layers: harm[node.name] = damage(*moved, seen_by(node.name, found))
     for name in most_harmed(harm, {k: math.prod(o.inputs[1].shape) for k,o in layers.items()}, scheme.wide):
-        w = _weight(layers[name])
-        res[name] = *round_nearest(w, WIDE.bits, WIDE.block_of(w.shape[1])),WIDE.bits
+        res[name] = *once(layers[name], WIDE.bits, WIDE.block_of(layers[name].inputs[1].shape[0]), WIDE.method),WIDE.bits
     return res
 
 # %% ../nbs/07a_quantize.ipynb #3e461ec2
