@@ -101,14 +101,14 @@ def check_export(k, where):
 
 def test_interrupted_export(k, straight):
     "Twice while the exporter works: there is no bundle"
-    check_export(k, 'slm_magic.subject.Subject.reference')
+    check_export(k, 'slm_magic.subject.Subject.read')
     assert not (straight.path/'onnx').exists()
 
 @pytest.mark.slow
 def test_interrupted_search(k, straight):
     "Once, and the best so far is proven; twice while that folder is to be replaced, and it is what it was"
     check_export(k, 'slm_magic.export.gate')
-    k.run("at('slm_magic.subject.Subject.reference', interrupt)")
+    k.run("at('slm_magic.subject.Subject.read', interrupt)")
     assert k.run('%optimize straight -o made;')[1]['status'] == 'ok' and 'the search was stopped when 1 of' in k.value('made.report["notes"]')
     def files(): return {o: o.read_bytes() for o in (straight.path/'onnx').rglob('*') if o.is_file()}
     before = files()
