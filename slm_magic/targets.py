@@ -25,16 +25,16 @@ class Target:
     provider:str       # the same in onnxruntime
     precisions:tuple=()# that a graph for it can have
     builder:str=None   # its name for the model builder; default: `name`
-    mixed:bool=False   # can it run four and eight bits in one graph?
+    int4:tuple=()      # what the model builder is told for four bits
     needs:str=None     # what has to be installed to make a graph for it, where that is not the model builder
 
-_half = 'fp32', 'fp16', 'bf16', 'int8', 'int4'
+_half,_mixed = ('fp32', 'fp16', 'bf16', 'int8', 'int4'),('algo_config=k_quant_mixed',)
 TARGETS = {o.name: o for o in (
     Target('cpu', 'cpu', 'CPUExecutionProvider', ('fp32', 'int8', 'int4')),
-    Target('cuda', 'gpu', 'CUDAExecutionProvider', _half, mixed=True),
+    Target('cuda', 'gpu', 'CUDAExecutionProvider', _half, int4=_mixed),
     Target('dml', 'gpu', 'DmlExecutionProvider', ('fp32', 'fp16', 'int4')),
-    Target('webgpu', 'gpu', 'WebGpuExecutionProvider', ('fp32', 'fp16', 'int8', 'int4'), mixed=True),
-    Target('trt-rtx', 'gpu', 'NvTensorRTRTXExecutionProvider', ('fp16', 'bf16', 'int4'), builder='NvTensorRtRtx'),
+    Target('webgpu', 'gpu', 'WebGpuExecutionProvider', ('fp32', 'fp16', 'int8', 'int4'), int4=_mixed),
+    Target('trt-rtx', 'gpu', 'NvTensorRTRTXExecutionProvider', ('fp16', 'bf16', 'int4'), builder='NvTensorRtRtx', int4=('shared_embeddings=false',)),
     Target('openvino', 'npu', 'OpenVINOExecutionProvider', needs='Optimum Intel: pip install "optimum-intel[openvino]", then optimum-cli export openvino --model FOLDER OUTPUT'),
     Target('qnn', 'npu', 'QNNExecutionProvider', needs="Qualcomm's QAIRT SDK with onnxruntime-qnn, on a Snapdragon machine or on Linux x86-64"),
     Target('vitisai', 'npu', 'VitisAIExecutionProvider', needs="AMD's Ryzen AI Software with Quark, on a Ryzen AI machine"))}
@@ -88,8 +88,7 @@ def build(
     out:Path,      # folder to fill
 ):
     "Write the graph; `RecipeError` with the builder's own error."
-    mixed = ('algo_config=k_quant_mixed',) if precision == 'int4' and target.mixed else ()
-    run_builder(source, Job(out, precision, target.builder or target.name, mixed))
+    run_builder(source, Job(out, precision, target.builder or target.name, target.int4 if precision == 'int4' else ()))
 
 # %% ../nbs/07f_targets.ipynb #caa473ef
 HALF_MAX,HALF_KL = 6e-3,1e-3 # as `LOGITS_MAX` and `KL_MAX`, for half precision
