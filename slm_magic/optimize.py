@@ -191,7 +191,7 @@ def asked(
 
 @quiet()
 def optimize(
-    run_or_path=None,          # Run, its name or folder; folder of a model, an adapter or an fp32 ONNX model; Hub id; may be left out with `adapters`
+    run_or_path=None,          # Run, its name or folder; folder of a model, an adapter or an fp32 ONNX model; Bundle in fp32; Hub id; may be left out with `adapters`
     *,
     adapters=None,             # adapters that share one base: names of runs, runs or adapter folders, in a list or separated by commas
     adapter_path=None,         # folder of one adapter to merge into the model

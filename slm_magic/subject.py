@@ -221,7 +221,8 @@ def onnx_subject(
     tok,known = load_tokenizer(str(path)),path/'inference_model.json'
     prompt = prompt_of(tok)
     if known.exists(): prompt = dict(zip(('prefix', 'suffix'), json.loads(known.read_text(encoding='utf-8'))['PromptTemplate']['prompt'].split('{Content}')))
-    return OnnxSubject(path.name, f'{path.name} (ONNX fp32)', Path('onnx')/path.name, tok, prompt, path)
+    name = (path.resolve().parent if path.name == 'onnx' else path).name # a run keeps its own under this name
+    return OnnxSubject(name, f'{name} (ONNX fp32)', Path('onnx')/name, tok, prompt, path)
 
 # %% ../nbs/07d_subject.ipynb #7526027b
 def named_base(
@@ -264,13 +265,13 @@ def check_trained(
     if not (run.path/'adapter').is_dir() and not (run.path/'model').is_dir(): raise RecipeError(f'the run {run.id} ({run.status}) has no adapter yet; resume it with --resume {run.id}.')
 
 def find_subject(
-    thing,             # Run, its name or folder; folder of a model, an adapter or an ONNX model; Hub id; None for the base of `adapters`
+    thing,             # Run, its name or folder; folder of a model, an adapter or an ONNX model; Bundle in fp32; Hub id; None for the base of `adapters`
     adapter_path=None, # adapter to merge into it
     adapters=(),       # `Adapter`s that will share it
     runs_dir='runs',   # folder of all runs
 ) -> Subject:
     "What is to be optimized."
-    run = open_run(thing, runs_dir)
+    run,thing = open_run(thing, runs_dir),thing.path if hasattr(thing, 'pareto') else thing
     if adapter_path is not None or not adapters and isinstance(thing, (str, Path)) and (Path(thing)/'adapter_config.json').exists():
         return adapter_subject(thing if adapter_path is not None else None, find_adapter(thing if adapter_path is None else adapter_path, runs_dir), runs_dir)
     if isinstance(run, Run) and not adapters:

@@ -33,7 +33,7 @@ _providers = dict(cpuexecutionprovider='cpu', cudaexecutionprovider='cuda', dmle
 @dataclass
 class OptimizeOptions:
     "What `optimize` takes."
-    run:object = opt(None, 'what to optimize: $run, a run\'s name, or the folder of a model, an adapter or an fp32 ONNX model', positional=True, group='Model', aliases=('model', 'path', 'm'))
+    run:object = opt(None, 'what to optimize: $run, a run\'s name, the folder of a model, an adapter or an fp32 ONNX model, or an fp32 $bundle', positional=True, group='Model', aliases=('model', 'path', 'm'))
     adapters:object = opt(None, 'adapters that share one base: names of runs or adapter folders, separated by commas', group='Model')
     adapter_path:str = opt(None, 'folder of an adapter to merge into the model', group='Model')
     precision:str = opt('auto', 'arithmetic of the weights', choices=('auto', 'fp32', 'fp16', 'bf16', 'int8', 'int4'), group='Model')
