@@ -13,11 +13,18 @@ from .pack import attention_blocks
 # %% ../nbs/03c_attention.ipynb #95fd8950
 @cache
 def attention_function():
-    "`apply(q [heads, tokens, dim], k and v [kv heads, tokens, dim], blocks, scale) -> [tokens, heads, dim]`."
+    """`apply(q [heads, tokens, dim], k and v [kv heads, tokens, dim], blocks, scale, low=None) -> [tokens, heads, dim]`.
+
+    `low` is the dtype of all products but the scores; default: that of q.
+    """
     import torch
     @cache
     def above(n, dtype): return torch.full((n, n), float('-inf'), dtype=dtype).triu_(1)
     def part(x, ranges): return x[:, ranges[0][0]:ranges[0][1]] if len(ranges) == 1 else torch.cat([x[:, a:b] for a,b in ranges], 1)
+    def folded(x, b, dtype):
+        "The queries of a block: from [kv, group, tokens, dim] to [kv, group·queries, dim]"
+        x = x[:, :, b.start:b.stop]
+        return torch.empty(x.shape, dtype=dtype, device=x.device).copy_(x).flatten(1, 2)
     def scores(q, keys, b, shape):
         s = torch.bmm(q, keys.transpose(1, 2))
         n = b.stop-b.start
@@ -25,14 +32,13 @@ def attention_function():
         return s
     class Attention(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, q, k, v, blocks, scale):
-            (H,T,d),kv = q.shape,k.shape[0]
-            q4,k,out,kept = q.unflatten(0, (kv, H//kv)),k*scale,q.new_empty(T, H, v.shape[-1]),[]
+        def forward(ctx, q, k, v, blocks, scale, low=None):
+            (H,T,d),kv,low = q.shape,k.shape[0],low or q.dtype
+            q4,k,v,out,kept = q.unflatten(0, (kv, H//kv)),k*scale,v.to(low),q.new_empty(T, H, v.shape[-1]),[]
             for b in blocks:
-                qs,n = q4[:, :, b.start:b.stop].flatten(1, 2),b.stop-b.start
-                s = scores(qs, part(k, b.keys), b, (kv, H//kv))
+                s,n = scores(folded(q4, b, q.dtype), part(k, b.keys), b, (kv, H//kv)),b.stop-b.start
                 if s.shape[-1] > KEEP: kept.append(torch.logsumexp(s, -1, keepdim=True))
-                p = torch.softmax(s, -1)
+                p = torch.softmax(s, -1).to(low)
                 if s.shape[-1] <= KEEP: kept.append(p)
                 out.view(T, kv, H//kv, -1)[b.start:b.stop] = torch.bmm(p, part(v, b.keys)).view(kv, H//kv, n, -1).permute(2, 0, 1, 3)
             ctx.save_for_backward(q, k, v, out, *kept)
@@ -41,15 +47,15 @@ def attention_function():
         @staticmethod
         def backward(ctx, grad):
             q,k,v,out,*kept = ctx.saved_tensors
-            (H,T,d),kv = q.shape,k.shape[0]
+            (H,T,d),kv,low = q.shape,k.shape[0],v.dtype
             groups = (kv, H//kv)
-            along = torch.linalg.vecdot(grad, out).view(T, *groups).permute(1, 2, 0)
-            g4,q4 = grad.view(T, *groups, -1).permute(1, 2, 0, 3),q.unflatten(0, groups)
-            dq,dk,dv = q.new_empty(T, H, d),k.new_zeros(T, kv, d),v.new_zeros(T, kv, v.shape[-1])
+            along = torch.linalg.vecdot(grad, out).view(T, *groups).permute(1, 2, 0).to(low)
+            g4,q4,k_low = grad.view(T, *groups, -1).permute(1, 2, 0, 3),q.unflatten(0, groups),k.to(low)
+            dq,dk,dv = q.new_empty(T, H, d),k.new_zeros(T, kv, d),k.new_zeros(T, kv, v.shape[-1])
             dq4 = dq.view(T, *groups, d).permute(1, 2, 0, 3)
             for b,p in zip(ctx.blocks, kept):
-                qs,gs,ks,n = q4[:, :, b.start:b.stop].flatten(1, 2),g4[:, :, b.start:b.stop].flatten(1, 2),part(k, b.keys),b.stop-b.start
-                if p.shape[-1] != ks.shape[1]: p = scores(qs, ks, b, groups).sub_(p).exp_()
+                qs,gs,ks,n = folded(q4, b, low),folded(g4, b, low),part(k_low, b.keys),b.stop-b.start
+                if p.shape[-1] != ks.shape[1]: p = scores(folded(q4, b, q.dtype), part(k, b.keys), b, groups).sub_(p).exp_().to(low)
                 ds = torch.bmm(gs, part(v, b.keys).transpose(1, 2))
                 ds.view(*groups, n, -1).sub_(along[:, :, b.start:b.stop, None])
                 ds.mul_(p)
@@ -59,8 +65,9 @@ def attention_function():
                     dk[start:stop] += back_k[:, i:i+stop-start].transpose(0, 1)
                     dv[start:stop] += back_v[:, i:i+stop-start].transpose(0, 1)
                     i += stop-start
-            return dq.transpose(0, 1), dk.mul_(ctx.scale).transpose(0, 1), dv.transpose(0, 1), None, None
+            return dq.transpose(0, 1), dk.mul_(ctx.scale).transpose(0, 1), dv.transpose(0, 1), None, None, None
     return Attention
+
 
 # %% ../nbs/03c_attention.ipynb #0931905f
 NAME = 'slm_magic_packed'
@@ -73,10 +80,10 @@ def register(
     from transformers import AttentionInterface
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-    def attend(module, query, key, value, attention_mask, blocks=None, scaling=None, **kwargs):
+    def attend(module, query, key, value, attention_mask, blocks=None, low=None, scaling=None, **kwargs):
         if blocks is None: return ALL_ATTENTION_FUNCTIONS[before](module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         scale = query.shape[-1]**-.5 if scaling is None else scaling
-        return attention_function().apply(query.squeeze(0), key.squeeze(0), value.squeeze(0), blocks, scale)[None], None
+        return attention_function().apply(query.squeeze(0), key.squeeze(0), value.squeeze(0), blocks, scale, low)[None], None
     AttentionInterface.register(f'{NAME}_{before}', attend)
     AttentionMaskInterface.register(f'{NAME}_{before}', ALL_MASK_ATTENTION_FUNCTIONS[before])
     return f'{NAME}_{before}'

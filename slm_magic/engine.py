@@ -77,10 +77,11 @@ class Engine:
 
     def call(self, batch):
         "What the model is called with for a packed batch."
+        import torch
         res = dict(input_ids=batch['input_ids'], position_ids=batch['position_ids'], use_cache=False)
         if self.active.get('last-layer') == '': res['learned'] = batch['keep'].unique() # several rows may be predicted from one token
         if self.active.get('attention') != '': return res
-        return res | dict(blocks=attention_blocks(batch['segments'].tolist(), int(batch['prefix'])), attention_mask=no_mask(batch['input_ids'].device))
+        return res | dict(blocks=attention_blocks(batch['segments'].tolist(), int(batch['prefix'])), attention_mask=no_mask(batch['input_ids'].device)) | (dict(low=torch.bfloat16) if self.bf16 else {})
 
     def losses(self, batch, loss=None, model=None):
         "The loss of each learned item, and its row. `model` may be the wrapped one."
