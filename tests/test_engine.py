@@ -10,13 +10,13 @@ common = dict(vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_la
 gpt2 = dict(vocab_size=97, n_embd=32, n_layer=2, n_head=4, n_positions=256, pad_token_id=0, bos_token_id=1, eos_token_id=2)
 # class of the configuration, what is special, the parts that must be active
 archs = {
-    'llama': ('LlamaConfig', {}, 'attention LoRA norms MLP last-layer'), 'llama tied': ('LlamaConfig', dict(tie_word_embeddings=True), 'attention LoRA norms MLP last-layer'),
-    'llama bias': ('LlamaConfig', dict(attention_bias=True, mlp_bias=True), 'attention LoRA norms MLP last-layer'), 'llama yarn': ('LlamaConfig', dict(rope_parameters=dict(rope_type='yarn', factor=2., rope_theta=1e4)), 'attention LoRA norms MLP last-layer'),
-    'qwen2': ('Qwen2Config', {}, 'attention LoRA norms MLP last-layer'), 'qwen3': ('Qwen3Config', dict(head_dim=8), 'attention LoRA norms MLP last-layer'), 'phi3': ('Phi3Config', {}, 'attention LoRA norms MLP last-layer'),
-    'gemma2': ('Gemma2Config', dict(head_dim=8, query_pre_attn_scalar=8), 'LoRA norms MLP last-layer'),
-    'gemma3': ('Gemma3TextConfig', dict(head_dim=8, sliding_window=128), 'attention LoRA norms MLP last-layer'), 'gemma3 window': ('Gemma3TextConfig', dict(head_dim=8, sliding_window=8), 'LoRA norms MLP last-layer'),
-    'mistral': ('MistralConfig', dict(sliding_window=None), 'attention LoRA norms MLP last-layer'), 'mistral window': ('MistralConfig', dict(sliding_window=8), 'LoRA norms MLP last-layer'), 'olmo2': ('Olmo2Config', {}, 'attention LoRA norms MLP last-layer'),
-    'smollm3': ('SmolLM3Config', {}, 'attention LoRA norms MLP last-layer'), 'granite': ('GraniteConfig', dict(logits_scaling=3., embedding_multiplier=2., attention_multiplier=.2), 'attention LoRA norms MLP last-layer'),
+    'llama': ('LlamaConfig', {}, 'attention LoRA norms rotary MLP last-layer'), 'llama tied': ('LlamaConfig', dict(tie_word_embeddings=True), 'attention LoRA norms rotary MLP last-layer'),
+    'llama bias': ('LlamaConfig', dict(attention_bias=True, mlp_bias=True), 'attention LoRA norms rotary MLP last-layer'), 'llama yarn': ('LlamaConfig', dict(rope_parameters=dict(rope_type='yarn', factor=2., rope_theta=1e4)), 'attention LoRA norms rotary MLP last-layer'),
+    'qwen2': ('Qwen2Config', {}, 'attention LoRA norms rotary MLP last-layer'), 'qwen3': ('Qwen3Config', dict(head_dim=8), 'attention LoRA norms rotary MLP last-layer'), 'phi3': ('Phi3Config', {}, 'attention LoRA norms rotary MLP last-layer'),
+    'gemma2': ('Gemma2Config', dict(head_dim=8, query_pre_attn_scalar=8), 'LoRA norms rotary MLP last-layer'),
+    'gemma3': ('Gemma3TextConfig', dict(head_dim=8, sliding_window=128), 'attention LoRA norms rotary MLP last-layer'), 'gemma3 window': ('Gemma3TextConfig', dict(head_dim=8, sliding_window=8), 'LoRA norms rotary MLP last-layer'),
+    'mistral': ('MistralConfig', dict(sliding_window=None), 'attention LoRA norms rotary MLP last-layer'), 'mistral window': ('MistralConfig', dict(sliding_window=8), 'LoRA norms rotary MLP last-layer'), 'olmo2': ('Olmo2Config', {}, 'attention LoRA norms rotary MLP last-layer'),
+    'smollm3': ('SmolLM3Config', {}, 'attention LoRA norms rotary MLP last-layer'), 'granite': ('GraniteConfig', dict(logits_scaling=3., embedding_multiplier=2., attention_multiplier=.2), 'attention LoRA norms rotary MLP last-layer'),
     'gpt2': ('GPT2Config', dict(attn_pdrop=0., embd_pdrop=0., resid_pdrop=0.), 'attention last-layer'), 'gpt2 dropout': ('GPT2Config', {}, 'last-layer')}
 
 def make(name, precision=torch.float32, **lora):
