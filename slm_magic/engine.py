@@ -81,7 +81,8 @@ class Engine:
         res = dict(input_ids=batch['input_ids'], position_ids=batch['position_ids'], use_cache=False)
         if self.active.get('last-layer') == '': res['learned'] = batch['keep'].unique() # several rows may be predicted from one token
         if self.active.get('attention') != '': return res
-        return res | dict(blocks=attention_blocks(batch['segments'].tolist(), int(batch['prefix'])), attention_mask=no_mask(batch['input_ids'].device)) | (dict(low=torch.bfloat16) if self.bf16 else {})
+        if self.bf16 and not torch.is_inference_mode_enabled(): res['low'] = torch.bfloat16 # held-out rows are scored in fp32
+        return res | dict(blocks=attention_blocks(batch['segments'].tolist(), int(batch['prefix'])), attention_mask=no_mask(batch['input_ids'].device))
 
     def losses(self, batch, loss=None, model=None):
         "The loss of each learned item, and its row. `model` may be the wrapped one."

@@ -69,6 +69,16 @@ def test_rows_keep_apart(name):
         diff = differences(together, parts)
     assert diff['total'] < 1e-5 and diff['loss'] < 1e-6, diff
 
+def test_scores_are_fp32():
+    "Products in bf16 are for training; held-out rows are scored as the model itself scores them"
+    model,rows = make('llama'),rows_of(3, 31, 12)
+    with accelerate_step(model, rows, stock='as asked for') as engine, torch.inference_mode(): exact = engine.losses(engine.collate(rows))[0]
+    with accelerate_step(model, rows, precision='bf16') as engine:
+        assert engine.bf16 and engine.packed
+        rounded = engine.losses(engine.collate(rows))[0].detach()
+        with torch.inference_mode(): scored = engine.losses(engine.collate(rows))[0]
+    assert float((scored-exact).abs().max()) < 1e-5 < float((rounded-exact).abs().max())
+
 @pytest.mark.parametrize('lora,why', [(dict(lora_dropout=.1), 'dropout'), (dict(use_dora=True), 'variant'), (dict(lora_bias=True), 'bias')], ids=['dropout', 'dora', 'bias'])
 def test_falls_back(lora, why):
     "What the fused layer cannot do keeps PEFT's path, and the step stays exact"
