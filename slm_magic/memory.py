@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KEEP', 'pick_device', 'pick_dtype', 'native_bf16', 'why_stock', 'why_padded', 'largest_batch', 'kept_values',
-           'kept_keys', 'weight_bytes', 'estimate', 'dense_attention', 'free_memory', 'check_memory']
+           'middle_values', 'kept_keys', 'weight_bytes', 'estimate', 'dense_attention', 'free_memory', 'check_memory']
 
 # %% ../nbs/02_memory.ipynb #4acf7ff8
 from .adapt import apply_method, count_parameters
@@ -86,6 +86,15 @@ def kept_values(
         weights += sum(i*o for i,o in shapes)
     return read, wrote, widest, weights
 
+def middle_values(
+    model,   # any, as it was before an adapter
+    targets, # layers that get an adapter, as in the recipe
+) -> int:    # outputs of their first layers per token, of all layers
+    "What the gated MLPs of `model` keep in bf16 where products are: what lies between two products."
+    if targets not in (None, 'all-linear') and 'down_proj' not in targets: return 0
+    children = [dict(m.named_children()) for m in model.modules()]
+    return sum(o[n].out_features for o in children if 'down_proj' in o for n in ('gate_proj', 'up_proj', 'gate_up_proj') if n in o)
+
 KEEP = 256 # keys up to which packed attention keeps the probabilities of a block
 
 def kept_keys(
@@ -133,6 +142,7 @@ def estimate(
     fast = not why_stock(r) and device == 'cpu'
     packed = not why_stock(r) and not why_padded(r) and head == 'causal'
     bf16 = fast and size == 4 and r.precision == 'auto' and m.config == 'LoraConfig' and not m.quantized and not convs and not r.lora_dropout and native_bf16()
+    narrow = 2*middle_values(model, r.target_modules) if bf16 else 0
     trained = count_parameters(apply_method(model, recipe, head))[0] # changes `model`, so it comes last
     sizes = sizes or [(tokens, tokens/2)]
     extra = r.num_virtual_tokens or 0
@@ -140,9 +150,9 @@ def estimate(
     words = config.get_text_config().vocab_size if head in ('causal', 'seq2seq') else len(labels or ())
     again = r.upstream.get('activation_checkpointing', r.upstream.get('gradient_checkpointing'))
     wide = 4 if size == 4 else size
-    if dense_attention(config): probabilities = 3*layer['heads']*layer['layers']*(batch if packed else tokens) # scores, what dropout drew, what it left
-    else: probabilities = layer['heads']*layer['layers']*kept_keys(tokens) if packed and fast else 0
-    token = (wrote + layer['more'])*wide + read*(2 if bf16 else wide) + probabilities*wide # bytes that one token keeps
+    if dense_attention(config): probabilities = 3*wide*layer['heads']*layer['layers']*(batch if packed else tokens) # scores, what dropout drew, what it left
+    else: probabilities = (2 if bf16 else wide)*layer['heads']*layer['layers']*kept_keys(tokens) if packed and fast else 0
+    token = (wrote + layer['more'])*wide - narrow + read*(2 if bf16 else wide) + probabilities # bytes that one token keeps
     if not fast: token = token*1.3
     if again: token = 2*token/layer['layers'] + 2*layer['layers']*layer['width']*wide # the inputs of all layers, one layer made anew, and its gradients
     fused = packed and r.loss is None and not r.upstream.get('label_smoothing_factor')
