@@ -68,7 +68,6 @@ def attention_function():
             return dq.transpose(0, 1), dk.mul_(ctx.scale).transpose(0, 1), dv.transpose(0, 1), None, None, None
     return Attention
 
-
 # %% ../nbs/03c_attention.ipynb #0931905f
 NAME = 'slm_magic_packed'
 

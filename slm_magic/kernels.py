@@ -126,7 +126,6 @@ def rotary_function():
             return turned(gq, cos, sin, -1), turned(gk, cos, sin, -1), None, None
     return Rotary
 
-
 # %% ../nbs/03b_kernels.ipynb #d0ce0e56
 GATES = {'silu': 'silu', 'swish': 'silu', 'gelu': 'gelu', 'gelu_pytorch_tanh': 'gelu_tanh', 'gelu_new': 'gelu_tanh'} # transformers' name to ours
 

@@ -82,7 +82,6 @@ def fuse_rotary(model, undo, **_):
         count += 1
     return '' if count else 'no known rotary positions'
 
-
 # %% ../nbs/03e_patches.ipynb #bb0b264d
 def plain_lora(m) -> str:
     "'' when `m` is a LoRA layer the patch can stand in for, otherwise why not."
