@@ -74,7 +74,7 @@ def measure(what:str, thing, rounds:int, tmp:Path) -> tuple[str, list[tuple]]:
     from slm_magic.decoder import Decoder, size_mb
     from slm_magic.optimize import optimize
     from slm_magic.prove import distance, onnx_logits, open_genai, reference, speed, torch_speed
-    from slm_magic.subject import find_subject
+    from slm_magic.find_subject import find_subject
     whole,wall,cpu = timed(lambda: optimize(thing, output_path=tmp/'auto'))
     subject = find_subject(thing)
     subject.open()

@@ -18,13 +18,14 @@ from .decoder import onnx_session
 from .dynamo import graph_of, tidy
 from .evaluate import task_of, wanted
 from .export import KL_MAX, LOGITS_MAX, Export, check_output, difference, save_source
+from .find_subject import check_trained
 from .footprint import Footprint
 from .model import load_config
 from .options import RecipeError, atomic_dir
 from .predict import in_batches, predict
 from .prove import gaps
 from .run import Run
-from .subject import Plan, Subject, bytes_of, check_trained, quantized_plans
+from .subject import Plan, Subject, bytes_of, quantized_plans
 
 # %% ../nbs/07i_classifier.ipynb #eca7cad7
 class OnnxClassifier:

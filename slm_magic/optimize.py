@@ -16,6 +16,7 @@ from .choice import MAX_KL, PEERS, first_proven, front, verdict, worst
 from .classifier import classifier_subject
 from .decoder import provider_for, provider_here, size_mb
 from .export import CannotRun, check_output, running
+from .find_subject import find_subject
 from .model import quiet
 from .options import RecipeError, atomic_dir, atomic_write
 from .peft_adapters import check_merge, find_adapters
@@ -25,7 +26,7 @@ from .runtime import choose_runtime
 from .share import Shared
 from .stages import prove_stages, room_for, timed, with_memory
 from .stop import Wish, stoppable
-from .subject import Half, Plan, Subject, find_subject, halves_of, known_of
+from .subject import Half, Plan, Subject, halves_of, known_of
 from .targets import Target, built_plans, find_target
 from .template import stop_ids
 from .tested import open_run
