@@ -8,7 +8,7 @@ __all__ = ['write_yaml', 'line_word', 'write_cell']
 # %% ../nbs/00_cells.ipynb #8cd94151
 import re, shlex
 import yaml
-from .options import RecipeError, read_yaml
+from .options import RecipeError, is_variable, read_yaml
 
 # %% ../nbs/00_cells.ipynb #baf50909
 class _Dumper(yaml.SafeDumper):
@@ -43,7 +43,7 @@ def line_word(
     "A word of a magic's line that means `value`."
     text = value if isinstance(value, str) else write_yaml(value)
     if '\n' in text: raise RecipeError(f'text of several lines cannot stand on the line of a magic: {text[:60]!r}.')
-    if re.fullmatch(r'\$[A-Za-z_]\w*', text): return text
+    if is_variable(text): return text
     return f"'{text}'" if re.match('--?[A-Za-z]', text) and "'" not in text else shlex.quote(text)
 
 def write_cell(

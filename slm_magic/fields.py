@@ -6,11 +6,10 @@
 __all__ = ['SWITCHES', 'WIDE', 'ROW', 'NOTE', 'shown', 'begun', 'written', 'widget_of', 'remark', 'Field']
 
 # %% ../nbs/12_fields.ipynb #a8588f4d
-import re
 from functools import cached_property
 from html import escape
 from .cells import write_yaml
-from .options import Option, RecipeError, coerce, read_yaml
+from .options import Option, RecipeError, coerce, is_variable, read_yaml
 from .recipe import Inline, is_jsonl
 
 # %% ../nbs/12_fields.ipynb #11ca1e40
@@ -41,7 +40,7 @@ def written(
     if not text.strip(): return None
     if o.type == 'object' and is_jsonl(text): return Inline(text)
     text = text.strip() if o.lines == 1 else text
-    if re.fullmatch(r'\$[A-Za-z_]\w*', text): return text
+    if is_variable(text): return text
     try:
         if o.type != 'object': return coerce(o, text)
         value = read_yaml(text)
