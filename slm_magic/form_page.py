@@ -126,10 +126,10 @@ class Page:
         try: res = make()
         except RecipeError as e: error = e
         except Exception as e: res = remark(f'{type(e).__name__}: {str(e)[:300]}', True) # what is shown beside a form must not break it
-        if form.judged == cell: form.find_late(error) # nobody has typed meanwhile
+        if form.judged == cell: form.find_late(error, name) # nobody has typed meanwhile
         self.seen[name] = cell,form.late
         if error is None: return res
-        return remark('first mend what is marked ✗') if form.late else remark(str(error), True)
+        return remark('first mend what is marked ✗') if form.field_of(error) else remark(str(error), True)
 
     def press(self, button):
         self.asked = True

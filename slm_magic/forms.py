@@ -49,7 +49,7 @@ class Form:
         given = read(self.verb, line, body, {k: f'${k}' for k in self.namespace})
         given = dict(given) | {find(self.verb.options(), k).name: name_of(v, self.namespace) for k,v in values.items()}
         if given.get('resume'): raise RecipeError('a resumed run keeps its recipe, so there is nothing to fill in; leave out --form.')
-        self.fields,self.errors,self.late,self.judged,self.page,self.lock = {},{},{},None,None,RLock() # messages of a page may come in several threads
+        self.fields,self.errors,self.late,self.finders,self.judged,self.page,self.lock = {},{},{},{},None,None,RLock() # messages of a page may come in several threads
         for k in [k for k in self.own() if k not in NOT_HERE] + [k for k in given if k not in {**self.own(), 'form': 0}]: self.add(k, given.get(k))
         self.refresh()
 
@@ -121,13 +121,14 @@ class Form:
             if f.error != told.get(k): f.say(told.get(k))
         if self.page: self.page.refresh()
 
-    def find_late(self, error:RecipeError|None):
+    def find_late(self, error:RecipeError|None, look:str): # `look`: Data, or Review, which sees all that Data sees and more
         "Say beside its field what only the rows or the model could tell; it does not forbid the cell, since a file may be there by then."
         key = self.field_of(error) if error else ''
-        late = {key: str(error)} if key else {}
+        rest = {k: v for k,v in self.late.items() if look == 'Data' and self.finders[k] == 'Review' and self.tab_of(self.fields[k].option) != look}
+        late = rest | ({key: str(error)} if key else {})
         if late == self.late: return
         with self.lock:
-            self.late = late
+            self.late,self.finders = late,self.finders | {key: look}
             self.refresh()
 
     @property
