@@ -36,6 +36,7 @@ def method_config(
     if 'prompt_tuning_init_text' in values: values |= dict(prompt_tuning_init='TEXT', tokenizer_name_or_path=model.name_or_path)
     return cls(task_type=HEADS[head].peft_task, **values, **keep_tied(model, recipe, values, names), **m.fixed)
 
+# %% ../nbs/02_adapt.ipynb #2913ccd8
 def keep_tied(
     model,         # base model
     recipe:Recipe, # for the message
@@ -99,6 +100,7 @@ def apply_method(
     if str(getattr(config, 'init_lora_weights', '')).startswith(('pissa', 'olora')): res.first_adapter = {k: v.clone() for k,v in get_peft_model_state_dict(res).items()}
     return res
 
+# %% ../nbs/02_adapt.ipynb #1f94984a
 def start_loftq(
     model, # PeftModel with LoRA on a four-bit base; others are left alone
 ):
@@ -131,6 +133,7 @@ def check_targets(
         names = [o for o in names if not o.isdigit()][:40]
         raise RecipeError(f"{key}: the model has no layer called {', '.join(map(repr, wrong[:3]))}.{suggest(wrong[0], names)}\nIts {what} are {', '.join(names)}.")
 
+# %% ../nbs/02_adapt.ipynb #ef72c931
 def count_parameters(
     model, # any torch module
 ) -> tuple[int, int]: # trainable, all

@@ -126,6 +126,7 @@ def open_site(
     total.replace_input_with(0, old)
     graph.insert_after(site.node, [a, b, total])
 
+# %% ../nbs/07_adapters.ipynb #0d16df45
 def write_adapter(
     path:Path,   # .onnx_adapter file to write
     arrays:dict, # input of the graph to numpy array
@@ -172,6 +173,7 @@ def add_adapters(
         write_adapter(files[-1], {f'{k}.{x}': v for k,ab in table.items() if ab for x,v in zip('AB', ab)})
     return files
 
+# %% ../nbs/07_adapters.ipynb #d5b07a91
 def cannot_share(
     name:str,   # of an adapter
     reason:str, # from `why_merge`

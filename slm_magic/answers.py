@@ -29,6 +29,7 @@ class Task:
         words = [self.tokenizer.decode(o, skip_special_tokens=True).strip() for o in said] if self.tokenizer else said
         return compute_metrics(self.metrics, words, self.expected, self.rows)
 
+# %% ../nbs/07c_answers.ipynb #1151ec68
 def make_task(
     rows:list,           # token ids
     labels:list,         # learned tokens of each

@@ -18,6 +18,7 @@ class Seen:
     grads:object = 0.    # torch, mean square of the gradient of each output [outputs]
     tokens:int = 0       # that were read
 
+# %% ../nbs/07_calibration.ipynb #775ae1c7
 def linear_layers(
     model, # PreTrainedModel
 ):         # yields the name, as in 'layers.0.self_attn.q_proj' or 'lm_head', and the module
@@ -29,6 +30,7 @@ def linear_layers(
         key = 'lm_head' if module is model.get_output_embeddings() else m and f'layers.{m[1]}'
         if key and isinstance(module, (torch.nn.Linear, Conv1D)): yield key, module
 
+# %% ../nbs/07_calibration.ipynb #20741ae7
 def _watch(name, found, last):
     "A hook that adds to `found`; `last` is the tensor read last, and by whom"
     def f(module, args, out):
@@ -41,6 +43,7 @@ def _watch(name, found, last):
         if out.requires_grad: out.register_hook(back)
     return f
 
+# %% ../nbs/07_calibration.ipynb #76bd34fb
 def calibrate(
     model, # PreTrainedModel
     rows,  # token ids of the calibration rows

@@ -102,6 +102,7 @@ def answer_spans(
         return text, _by_marks(tokenizer, messages, tools, text) or _by_prefixes(tokenizer, messages, tools, text)
     except (TemplateError, TypeError) as e: raise RecipeError(f"the model's chat template refuses it: {str(e).splitlines()[0][:150]}") from None
 
+# %% ../nbs/00_chat.ipynb #ebe10bce
 def _by_marks(tokenizer, messages, tools, text, role='assistant'):
     spoken = [o for o in messages if o['role'] == role]
     if role == 'assistant' and any(o.get('tool_calls') for o in spoken): return None
@@ -118,6 +119,7 @@ def _by_marks(tokenizer, messages, tools, text, role='assistant'):
         pos = spans[-1][1]
     return spans if text[pos:] == around[-1] else None
 
+# %% ../nbs/00_chat.ipynb #0935b155
 def _by_prefixes(tokenizer, messages, tools, text):
     stop,spans = end_of_turn(tokenizer),[]
     for i,o in enumerate(messages):
@@ -145,6 +147,7 @@ def chat_pair(
     asked = [i for i,_ in _by_marks(tokenizer, messages, tools, text, 'user') or ()]
     return Turns(text[:start], learned[:-1], asked), text[start:end]
 
+# %% ../nbs/00_chat.ipynb #8695839b
 def chat_prompt(
     tokenizer,         # one with or without a chat template
     text:str,          # what the user says
@@ -153,6 +156,7 @@ def chat_prompt(
     "`text` as the user's turn, up to where the assistant's words begin."
     return before_answer(tokenizer, ([dict(role='system', content=system)] if system else []) + [dict(role='user', content=text)])
 
+# %% ../nbs/00_chat.ipynb #7dfe450c
 def before_answer(
     tokenizer,           # one with or without a chat template
     messages:list[dict], # the last one is not the assistant's
@@ -170,6 +174,7 @@ def prompts_of(
     asked = list(asked)
     return ([asked], True) if any(isinstance(o, dict) for o in asked) else (asked, False)
 
+# %% ../nbs/00_chat.ipynb #42a7e7ef
 def takes_turns(
     tokenizer,  # of the model
     parts:dict, # prefix and suffix of its prompts, or None
@@ -178,6 +183,7 @@ def takes_turns(
     after = chat_prompt(tokenizer, '\0').partition('\0')[2].rstrip(' ')
     return parts is not None and after.strip() != '' and parts['suffix'].rstrip(' ') == after
 
+# %% ../nbs/00_chat.ipynb #d839cf05
 def conversation_prompt(
     tokenizer,           # of the model
     messages:list[dict], # role and content of each turn

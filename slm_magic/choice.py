@@ -30,6 +30,7 @@ def excess(
     if limits['min_tokens_per_s'] and speed: res['min_tokens_per_s'] = limits['min_tokens_per_s']/speed
     return res
 
+# %% ../nbs/07h_choice.ipynb #2a142cc5
 def verdict(
     o:dict,        # what was measured
     limits:dict,   # max_kl, max_size, min_tokens_per_s
@@ -41,6 +42,7 @@ def verdict(
                 max_size=lambda: f"{o['size_mb']:.1f} MB over {limits['max_size']:g}", min_tokens_per_s=lambda: f"{o['tokens_per_s']:.0f} tokens/s under {limits['min_tokens_per_s']:g}")
     return says[broken[0]]() if broken else 'fits'
 
+# %% ../nbs/07h_choice.ipynb #3ac3e257
 def worst(
     found:dict, # adapter to its distance, as from `Shared.distances`
     o:dict,     # what was measured of the base
@@ -72,6 +74,7 @@ def up(
     step = 10**(math.floor(math.log10(x))-1)
     return float(f'{math.ceil(x/step - 1e-9)*step:.2g}')
 
+# %% ../nbs/07h_choice.ipynb #dfb41164
 def choose(
     candidates:list[dict], # measured
     limits:dict,           # max_kl, max_size, min_tokens_per_s
@@ -83,6 +86,7 @@ def choose(
     best = max(o['tokens_per_s'] for o in fits)
     return min((o for o in fits if o['tokens_per_s'] >= .95*best), key=lambda o: o['kl'])
 
+# %% ../nbs/07h_choice.ipynb #ddcd15b5
 def first_proven(
     candidates:list[dict], # measured
     limits:dict,           # max_kl, max_size, min_tokens_per_s
@@ -108,6 +112,7 @@ def front(
     def beaten(o): return any(all(a <= b for a,b in zip(key(x), key(o))) and key(x) != key(o) for x in whole)
     return [any(o is x for x in whole) and not beaten(o) for o in candidates]
 
+# %% ../nbs/07h_choice.ipynb #6babfd7d
 def pareto_figure(
     report:dict, # contents of report.json
 ):               # matplotlib.figure.Figure
@@ -134,6 +139,7 @@ def pareto_figure(
     for o in drawn: name_points(*o)
     return fig
 
+# %% ../nbs/07h_choice.ipynb #80db67ad
 def draw_candidate(ax, o, key, mine, best):
     "One point of the picture; where it is, its name and color"
     color,x,y = MINE if mine else '#777777' if o['candidate'] == PEERS else '#1f77b4',o[key],max(o['kl'], LEAST)

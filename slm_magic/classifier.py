@@ -69,6 +69,7 @@ def classifier_graph(
     tidy(res, model)
     return res
 
+# %% ../nbs/07i_classifier.ipynb #2a5721c0
 def classifier_gate(
     folder,      # holds model.onnx and config.json
     model,       # PreTrainedModel it was made from
@@ -86,6 +87,7 @@ def classifier_gate(
     if not (error <= LOGITS_MAX and kl <= KL_MAX): raise RecipeError(f"the graph of PyTorch's ONNX exporter computes something else: logits differ by {error:.1e} (limit {LOGITS_MAX:g}), KL {kl:.1e} (limit {KL_MAX:g}); nothing was kept, stay with the PyTorch model.")
     return dict(prefill=error, decode=error, kl=kl, rows=len(rows), longest=max(map(len, rows)))
 
+# %% ../nbs/07i_classifier.ipynb #cf77417a
 def export_classifier(
     model,      # PreTrainedModel, fp32 on the CPU
     tokenizer,  # transformers tokenizer
@@ -178,8 +180,10 @@ class ClassifierSubject(Subject):
         parts = self.prompt or dict(prefix='', suffix='')
         return dict(Head=self.kind, MaxLength=self.run.facts['max_length'], PromptTemplate=dict(prompt=parts['prefix'] + '{Content}' + parts['suffix']))
 
+# %% ../nbs/07i_classifier.ipynb #346e70e4
 def places(labels): return [i for i,o in enumerate(labels) if o != -100]
 
+# %% ../nbs/07i_classifier.ipynb #9563312c
 def classifier_subject(
     run:Run, # with a head for classes
 ) -> ClassifierSubject:

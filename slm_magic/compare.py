@@ -108,6 +108,7 @@ def compare(
     if rate: return start_rating(known, first.run, prompts or spread([shown(first.run, o) for o in ex.prompts], n), tell)
     return side_by_side(known, first, ex, texts, tell, metrics=metrics, n_answers=n_answers)
 
+# %% ../nbs/06b_compare.ipynb #d871597d
 def check_prompts(prompts) -> list[str]|None:
     "A list of text, or `RecipeError`."
     if prompts is None: return None

@@ -89,6 +89,7 @@ class Comparison:
         return '\n\n'.join(parts)
     def _repr_html_(self): return draw_comparison(self)
 
+# %% ../nbs/06a_comparison.ipynb #73b7cc61
 def draw_comparison(
     c:Comparison, # what to show
     n:int=12,     # rows to show, first those that are answered differently

@@ -81,6 +81,7 @@ def augment_rows(
     if not new: raise RecipeError('augment returned no rows at all.')
     return new, origin
 
+# %% ../nbs/01_data.ipynb #b97ee92b
 @contextmanager
 def seeded(
     seed:int, # of Python's and numpy's random numbers
@@ -112,6 +113,7 @@ class Data:
         notes = ''.join(f'<li>{escape(o)}</li>' for o in self.notes)
         return f'<p>{escape(self.how)} · {len(self.train):,} rows to train on, {len(self.eval):,} held out</p><ul>{notes}</ul>{draw_examples(self.train)}'
 
+# %% ../nbs/01_data.ipynb #10b8c64b
 def longest(
     recipe:Recipe, # its `max_length`
     config=None,   # the model's configuration
@@ -137,6 +139,7 @@ class Table:
     completions = property(lambda self: [c for _,c in self.pairs])
     def encode(self, tokenizer, limit, recipe, head, classes): return Examples.of(tokenizer, self.pairs, self.rows, limit, recipe.train_on, head, classes)
 
+# %% ../nbs/01_data.ipynb #677846fa
 def make_table(rows, numbers, recipe, tokenizer, head) -> tuple[Table, list[int], str]:
     "Rows with a completion, the numbers of those without, and how they were rendered."
     pairs,how = render_rows(rows, recipe, tokenizer, head)
@@ -145,6 +148,7 @@ def make_table(rows, numbers, recipe, tokenizer, head) -> tuple[Table, list[int]
         if not any(full): raise RecipeError(f'every completion is empty ({how}); there is nothing to learn. Check the template or the columns.')
     return Table(rows, pairs, list(numbers)).pick(full), [n for n,o in zip(numbers, full) if not o], how
 
+# %% ../nbs/01_data.ipynb #da73ad17
 def prepare(
     recipe:Recipe,  # data, eval, template, columns, max_length …
     tokenizer,      # of the base model
@@ -190,10 +194,12 @@ def without(
     if not any(stays): raise RecipeError('every training row also occurs in the held-out data.')
     return train.pick(stays), [n for n,o in zip(train.numbers, stays) if not o]
 
+# %% ../nbs/01_data.ipynb #0c01e1ac
 def is_done(augment) -> bool:
     "Whether the rows of a stored recipe went through `augment` already: the file then has its name in brackets."
     return isinstance(augment, str) and augment.startswith('<')
 
+# %% ../nbs/01_data.ipynb #4039263a
 def kept_rows(recipe, rows, held_rows) -> dict[str, list[dict]]:
     "Rows that no file has, by the recipe's key."
     def has_file(source): return type(source) in (str, int, float, type(None))
@@ -201,6 +207,7 @@ def kept_rows(recipe, rows, held_rows) -> dict[str, list[dict]]:
     if held_rows is not None and (recipe.eval_split and keep or not recipe.eval_split and not has_file(recipe.eval)): keep['eval'] = held_rows
     return keep
 
+# %% ../nbs/01_data.ipynb #c0c20e58
 def training_notes(recipe, tokenizer, config, head, rows) -> list[str]:
     "What the run does beyond the obvious."
     res = []
@@ -209,6 +216,7 @@ def training_notes(recipe, tokenizer, config, head, rows) -> list[str]:
     if recipe.upstream.get('neftune_noise_alpha'): res.append(f"NEFTune noise {recipe.upstream['neftune_noise_alpha']:g} is added to the embeddings in training, never in evaluation")
     return res
 
+# %% ../nbs/01_data.ipynb #7cf1eb00
 def base_stops(
     tokenizer,   # from the folder of the base model
     config=None, # configuration of the base model

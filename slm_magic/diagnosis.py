@@ -55,6 +55,7 @@ class Trace:
         parts = [self.loss[n*i//5:n*(i+1)//5] for i in range(5)] if n >= 25 else []
         return [(o[-1][0], fmean(y for _,y in o)) for o in parts]
 
+# %% ../nbs/04_diagnosis.ipynb #5a48ff21
 def spread(
     t:Trace,     # a run
     level:float, # about which losses
@@ -90,6 +91,7 @@ def risen(
     if len(after) < 2 or min(fmean(after), after[-1]) - best < max(.05*best, .03*t.start): return None
     return (step, best), len(after), fmean([y for s,y in t.loss if s <= step][-max(3, len(t.ys)//5):] or t.ys[:1]), t.late
 
+# %% ../nbs/04_diagnosis.ipynb #225b52a7
 def shorter(t:Trace, step:int) -> dict:
     "Training that is planned for three times `step`, since dropout makes it slower, and not for more than before."
     if 'max_steps' not in t.facts.get('chosen', ()): return dict(max_steps=min(3*step, t.recipe.max_steps))
@@ -100,6 +102,7 @@ def longer(t:Trace, times:int) -> dict:
     if 'max_steps' not in t.facts.get('chosen', ()): return dict(max_steps=times*t.recipe.max_steps)
     return dict(num_train_epochs=times*t.recipe.num_train_epochs)
 
+# %% ../nbs/04_diagnosis.ipynb #c35afbec
 def overfitting(t:Trace):
     "The held-out loss rises while the training loss falls."
     if not (r := risen(t)): return None
@@ -117,6 +120,7 @@ def slower(t:Trace, times:int) -> dict:
     rate,usual = t.recipe.learning_rate or 0,t.facts.get('usual_rate', math.inf)
     return dict(learning_rate=usual if rate > 2*usual else float(f'{rate/times:.2g}'), warmup_ratio=max(.1, t.recipe.warmup_ratio))
 
+# %% ../nbs/04_diagnosis.ipynb #1094e20d
 def peak(
     t:Trace, # a run
 ) -> tuple[int, float]|None: # step and loss
@@ -125,6 +129,7 @@ def peak(
     high = max(t.middles)
     return (t.loss[t.middles.index(high)+1][0], high) if high > 1.3*t.start and high - t.start > spread(t, high, 3) else None
 
+# %% ../nbs/04_diagnosis.ipynb #e6f05b29
 def divergence(t:Trace):
     "The loss rises, or is no number any more."
     logged = [o for o in t.rows if 'loss' in o or 'eval_loss' in o]
@@ -139,6 +144,7 @@ def divergence(t:Trace):
     if end - low <= max(.15*low, spread(t, end)) or end < .5*t.start: return None
     return f'train loss rose from {low:.3f} around step {at} to {end:.3f} at the end', slower(t, 10), ''
 
+# %% ../nbs/04_diagnosis.ipynb #a4f874bc
 def too_high(t:Trace):
     "The loss jumps up on its way."
     if len(t.ys) < 8: return None
@@ -157,12 +163,14 @@ def too_low(t:Trace):
     rate,usual = t.recipe.learning_rate or 0,t.facts.get('usual_rate', 0)
     return f"{'eval' if held else 'train'} loss fell by {h[0]:.2g} in the first half of the way and by {h[1]:.2g} in the second, to {h[2]:.3f}", dict(learning_rate=usual if rate < usual/2 else float(f'{5*rate:.2g}')), ''
 
+# %% ../nbs/04_diagnosis.ipynb #e9e0483e
 def too_short(t:Trace):
     "The loss still falls at the end."
     if not (h := halves(t)) or h[1] < max(.05*t.start, .1*h[2]) or t.late < .03*t.start or len(t.evals) < 3 and h[1] < spread(t, h[2]+h[1]): return None
     held,rate,usual = 'eval' if len(t.evals) >= 3 else 'train',t.recipe.learning_rate or 0,t.facts.get('usual_rate', 0)
     return f'{held} loss fell by {h[1]:.3f} in the second half of the way, to {h[2]:.3f}, and still falls at step {t.loss[-1][0]}', dict(learning_rate=usual) if rate < usual/4 else longer(t, 3), ''
 
+# %% ../nbs/04_diagnosis.ipynb #59c87d99
 def knows_little(
     t:Trace,    # a run
     loss:float, # its last [nats per token]
@@ -172,6 +180,7 @@ def knows_little(
     entropy = -sum(o/sum(n)*math.log(o/sum(n)) for o in n)
     return entropy > .1 and loss*t.per_row > .75*entropy
 
+# %% ../nbs/04_diagnosis.ipynb #ae9ed851
 def plateau(t:Trace):
     "The loss stays where it is, and that is high."
     if not (h := halves(t)) or len(t.fifths) < 5: return None
@@ -235,6 +244,7 @@ FINDINGS = {
     'never stops': (never_stops, 'Answers run on until they are cut, which costs time and reads badly.')}
 EARLY,ANSWERS = ('divergence', 'too-high learning rate', 'overfitting'),('one class only', 'never stops')
 
+# %% ../nbs/04_diagnosis.ipynb #c38c4093
 @dataclass(frozen=True)
 class Finding:
     "Something that went wrong in a run."
@@ -253,6 +263,7 @@ class Diagnosis(list):
     @property
     def names(self): return [o.name for o in self]
 
+# %% ../nbs/04_diagnosis.ipynb #7e126d85
 def diagnose(
     trace:Trace, # of a run, finished or not
 ) -> Diagnosis:
@@ -267,6 +278,7 @@ def diagnose(
         if seen := find(trace): res.append(Finding(name, seen[0], why, seen[1], seen[2], recipe_cell(trace.recipe, seen[1], trace.facts.get('chosen', ()))))
     return res
 
+# %% ../nbs/04_diagnosis.ipynb #eef3ebef
 def draw_diagnosis(
     found:Diagnosis, # of a run
 ) -> str:

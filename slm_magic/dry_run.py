@@ -37,6 +37,7 @@ def evaluations(
     if not len(plan.data.eval) or strategy == 'no': return 0
     return -(-plan.steps//(plan.per_epoch if strategy == 'epoch' else int(plan.recipe.eval_steps))) + bool(plan.recipe.upstream.get('eval_on_start'))
 
+# %% ../nbs/04_dry_run.ipynb #4625f50a
 @quiet()
 def try_steps(
     plan:Plan, # of the run
@@ -79,12 +80,14 @@ def plan_facts(
     return dict(data=d.how, rows=f'{len(d.train):,} to train on, {len(d.eval):,} held out', run=f'{p.steps:,} steps, {round(p.epochs, 2 if p.epochs < 10 else 1):,g} epochs, {round(d.train.tokens*p.epochs):,} tokens, scored {evaluations(p)} times',
                 **({'notes': '; '.join(d.notes)} if d.notes else {}))
 
+# %% ../nbs/04_dry_run.ipynb #a9dc8fe5
 def about(
     seconds:float, # an estimate
 ) -> str:
     "A duration, no more exact than it is known."
     return f'about {seconds:.2g} s' if seconds < 99.5 else f'about {seconds/60:.2g} min' if seconds < 5970 else f'about {seconds/3600:.1f} h'
 
+# %% ../nbs/04_dry_run.ipynb #0865611c
 def bracketed(
     examples:Examples, # tokenized rows
     i:int,             # which
@@ -99,6 +102,7 @@ def bracketed(
         res,start = res + (text if labels[start] == -100 else f'⟦{text}⟧'),k
     return res.replace('\n', '↵')
 
+# %% ../nbs/04_dry_run.ipynb #ea239899
 @dataclass(repr=False)
 class DryRun:
     "What a run would do."
@@ -135,6 +139,7 @@ def fact_table(
     cell = 'style="text-align:left;padding:2px 10px 2px 0;vertical-align:top"'
     return '<table>' + ''.join('<tr>' + ''.join(f'<td {cell}>{o}</td>' for o in row) + '</tr>' for row in rows) + '</table>'
 
+# %% ../nbs/04_dry_run.ipynb #c98ace35
 def draw_memory(
     m:dict, # from `fit_memory`
 ) -> str:
@@ -144,6 +149,7 @@ def draw_memory(
     total = ['<b>total</b>', f"<b>{m['total']:,.0f} MB</b>", f"of {m['free']:,.0f} MB that are free"]
     return f'<details open><summary>memory</summary>{fact_table([*parts, total])}</details>'
 
+# %% ../nbs/04_dry_run.ipynb #8a8dab92
 def draw_plan(
     plan:Plan, # of a run
 ) -> str:
@@ -151,6 +157,7 @@ def draw_plan(
     facts = [[f'<b>{escape(k)}</b>', escape(v)] for k,v in plan_facts(plan).items()]
     return f'<div>{fact_table(facts)}{draw_memory(plan.memory)}</div>'
 
+# %% ../nbs/04_dry_run.ipynb #503cf100
 def draw_dry_run(
     d:DryRun, # what to show
 ) -> str:

@@ -60,6 +60,7 @@ def trace(
     caches = [f'{i}.{k}' for i in range(layers) for k in ('key', 'value')]
     return graph_of(as_function(model), (ids, mask, positions, *past), shapes, ['input_ids', 'attention_mask', 'position_ids', *(f'past_key_values.{o}' for o in caches)], ['logits', *(f'present.{o}' for o in caches)])
 
+# %% ../nbs/07_dynamo.ipynb #b1439952
 def graph_of(
     function,           # torch.nn.Module without objects, in evaluation mode
     inputs:tuple,       # an example of what goes in
@@ -75,6 +76,7 @@ def graph_of(
     except Exception as e: # anything that the model or any operator in it raises
         raise RecipeError(f"PyTorch's ONNX exporter failed: {_reason(e)}") from None
 
+# %% ../nbs/07_dynamo.ipynb #eb36aa69
 @contextmanager
 def _silent():
     "Without warnings about what the exporter does with its own functions"
@@ -116,6 +118,7 @@ def _weight(value):
     if turn is not None and turn.op_type == 'Transpose' and turn.inputs[0].is_initializer() and len(turn.inputs[0].shape) == 2: return turn.inputs[0], True
     return None, False
 
+# %% ../nbs/07_dynamo.ipynb #9eb236c0
 def split_gemm(
     graph, # onnx_ir.Graph
     node,  # Gemm
@@ -173,6 +176,7 @@ def tidy(
     share_heads(graph)
     _sweep(graph)
 
+# %% ../nbs/07_dynamo.ipynb #35d49772
 def _turn(graph, node, weight):
     "Store the weight of a product as the product needs it; a table that reads it too gets the transpose"
     import numpy as np, onnx_ir as ir
@@ -187,6 +191,7 @@ def _turn(graph, node, weight):
         graph.insert_before(user, back)
         user.replace_input_with(0, back.outputs[0])
 
+# %% ../nbs/07_dynamo.ipynb #5e86f917
 def _sweep(graph):
     "Leave out what nothing reads, and what says where this was made"
     for node in reversed(list(graph)):

@@ -34,6 +34,7 @@ def pair_of(
     sep = tokenizer.sep_token
     return [o.strip() for o in prompt.split(sep, 1)] if sep else [prompt]
 
+# %% ../nbs/00_encoders.ipynb #811ad5f5
 def encode_texts(
     tokenizer,          # transformers tokenizer, fast
     prompts:list[str],  # one text each, or two
@@ -52,6 +53,7 @@ def encode_texts(
         res.append((ids, dict(token_type_ids=types) if any(types) else {}, lost))
     return res
 
+# %% ../nbs/00_encoders.ipynb #f90dc232
 def encode_sequence(tokenizer, pairs, max_length, train_on, classes):
     "Ids and the index of the class, -100 for one that is not among `classes`."
     at = {c: i for i,c in enumerate(classes or ())}

@@ -34,6 +34,7 @@ def scaling_of(
     scale = getattr(config, 'logit_scale', None) or 1/(getattr(config, 'logits_scaling', None) or 1)
     return scale, getattr(config, 'final_logit_softcapping', None)
 
+# %% ../nbs/03f_engine.ipynb #7faddb53
 def make_batch(
     rows:list[dict], # as the head's `collate` takes them
     head:str,        # key of `HEADS`
@@ -44,6 +45,7 @@ def make_batch(
     "A batch of rows."
     return pack_rows(rows, share) if packed else HEADS[head].collate(rows, pad_id)
 
+# %% ../nbs/03f_engine.ipynb #3174840a
 @dataclass
 class Engine:
     "A way to compute a batch's loss: as fast as the model allows, or as transformers does it."
@@ -133,6 +135,7 @@ def checkable(model):
         for p,grad in zip(params, old): p.grad = grad
         model.train(was_training)
 
+# %% ../nbs/03f_engine.ipynb #9b74ac3d
 def gradients(engine, batch, params):
     "Mean loss and gradients of a batch."
     import torch
@@ -141,6 +144,7 @@ def gradients(engine, batch, params):
     (total/max(n, 1)).backward()
     return float(total.detach())/max(n, 1), [torch.zeros_like(p) if p.grad is None else p.grad for p in params]
 
+# %% ../nbs/03f_engine.ipynb #6d23e8ad
 def differences(
     ours:tuple,  # loss, gradients
     stock:tuple, # loss, gradients
@@ -153,6 +157,7 @@ def differences(
     return dict(loss=abs(ours[0]-stock[0])/max(abs(stock[0]), 1e-9), total=sum(d*d for d,_ in each)**.5/whole,
                 worst=max((d/n for d,n in each if n > 1e-6*whole), default=0.), cosine=dot/((norm(ours[1]) or 1.)*whole))
 
+# %% ../nbs/03f_engine.ipynb #36e2694a
 def agrees(
     diff:dict,  # of the patched step and the model
     low:bool,   # are products or weights in 16 bits?
@@ -176,6 +181,7 @@ def few_rows(
     *short,long = dict.fromkeys((order[0], order[len(order)//2], order[-1]))
     return [*(cut(rows[i], most//3) for i in short), cut(rows[long], most)]
 
+# %% ../nbs/03f_engine.ipynb #8d46947e
 def wants_bf16(
     precision:str, # auto, fp32, bf16 or fp16
     model,         # its weights
@@ -184,6 +190,7 @@ def wants_bf16(
     p = next(model.parameters())
     return p.device.type == 'cpu' and str(p.dtype) == 'torch.float32' and (precision == 'bf16' or precision == 'auto' and native_bf16())
 
+# %% ../nbs/03f_engine.ipynb #e0b2a4d7
 @contextmanager
 def accelerate_step(
     model,                # PeftModel or PreTrainedModel, its trained parameters switched on

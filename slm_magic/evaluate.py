@@ -62,6 +62,7 @@ def in_parts(
         res += f(items[i:i+size])
     return res
 
+# %% ../nbs/06_evaluate.ipynb #27733e82
 def score(
     model,              # as `examples.head` says
     tokenizer,          # its tokenizer
@@ -150,6 +151,7 @@ def evaluate(
     table = pd.DataFrame(rows).sort_values('loss', ascending=False, kind='stable')
     return Evaluation(it.name, scores[''], scores.get('before', {}), table, labels, options['metrics'], ex.rows, generic.get(''), scores.get('tuned', {}))
 
+# %% ../nbs/06_evaluate.ipynb #2c788a31
 def task_of(
     examples:Examples, # to score
     recipe:Recipe,     # its task
@@ -157,6 +159,7 @@ def task_of(
     "The task, as far as it decides what is measured."
     return 'extraction' if lists_entities(examples.completions) else recipe.task
 
+# %% ../nbs/06_evaluate.ipynb #159979f3
 def shown(run, prompt):
     "The user's words in a prompt."
     parts = run.facts['prompt'] if isinstance(run, Run) else None

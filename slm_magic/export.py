@@ -90,6 +90,7 @@ def _both(decoder, model, ids, steps, keep=128, piece=512):
         logits = np.concatenate([logits, new[0]])[-keep:]
     return reference, logits
 
+# %% ../nbs/07_export.ipynb #e1a216bb
 def parity(
     decoder,       # Decoder
     model,         # PreTrainedModel, fp32 on the CPU
@@ -111,6 +112,7 @@ def _max(a, b):
     "The larger; not-a-number when either is"
     return a if a != a or a > b else b
 
+# %% ../nbs/07_export.ipynb #d1def932
 def passes(
     p:dict,                     # what `parity` returns
     logits_max:float=LOGITS_MAX,# largest relative error of the logits
@@ -140,6 +142,7 @@ class Job:
     provider:str='cpu'    # execution provider, as the builder calls it
     options:tuple=()      # as in 'algo_config=k_quant_mixed'
 
+# %% ../nbs/07_export.ipynb #e4caf018
 def run_builder(
     source:Path,      # Hugging Face folder
     *jobs:Job,        # the first must succeed; the folder of another is missing when it does not
@@ -159,6 +162,7 @@ def run_builder(
                 process.wait()
         if code: raise RecipeError(f'the ONNX model builder failed: {error_line(log.read_text(errors="replace").replace(str(source), "exported"), code)}')
 
+# %% ../nbs/07_export.ipynb #086da5c3
 def error_line(
     log:str,   # all a program printed
     code:int,  # its exit status
@@ -212,6 +216,7 @@ def gate(
     if not passes(p, logits_max, kl_max): raise RecipeError(f"the graph of {writer} computes something else: logits differ by {p['prefill']:.1e} when reading and {p['decode']:.1e} when continuing (limit {logits_max:g}), KL {p['kl']:.1e} (limit {kl_max:g})")
     return p
 
+# %% ../nbs/07_export.ipynb #3839e425
 class CannotRun(RecipeError):
     "A graph that onnxruntime does not run on this machine."
 
@@ -273,6 +278,7 @@ def export_onnx(
         except RecipeError as e: refused[route] = str(e)
     raise RecipeError(no_route(model.config, refused))
 
+# %% ../nbs/07_export.ipynb #d09219f4
 def save_source(model, tokenizer, folder):
     "Save what the builder reads, without a progress bar."
     from transformers.utils import logging

@@ -26,6 +26,7 @@ def generic_texts(
     if not texts: raise RecipeError(f"forgetting: {'the list' if isinstance(source, (list, tuple)) else source} holds no text.")
     return texts
 
+# %% ../nbs/05_forgetting.ipynb #bd27a3d9
 def read_text(
     source=None, # file, or None for the bundled one
 ) -> str:
@@ -51,6 +52,7 @@ def piece_kl(
         q = logs(tuned).to(p.device)
         return max(0., torch.nn.functional.kl_div(q, p, reduction='sum', log_target=True).item())
 
+# %% ../nbs/05_forgetting.ipynb #441d1299
 def forgetting(
     base,             # context manager that gives the base, as often as it is entered
     tuned,            # the model after training
@@ -68,6 +70,7 @@ def forgetting(
         rows.append(dict(text=text, tokens=len(ids), kl=sum(piece_kl(base, tuned, ids[k:k+length]) for k in range(0, len(ids), length))/max(len(ids), 1)))
     return pd.DataFrame(rows).sort_values('kl', ascending=False, kind='stable')
 
+# %% ../nbs/05_forgetting.ipynb #326451b1
 def mean_kl(
     generic, # from `forgetting`
 ) -> float:  # [nats per token]

@@ -51,6 +51,7 @@ def clock(
     s = round(seconds)
     return f'{s//3600}:{s//60%60:02}:{s%60:02}' if s >= 3600 else f'{s//60}:{s%60:02}'
 
+# %% ../nbs/05_frames.ipynb #10ca90e9
 def facts(
     m:Moment, # what is known
 ) -> dict[str, str]:
@@ -66,12 +67,14 @@ def facts(
         if (busy := m.last(key)) is not None and m.status == 'running': res[name] = f'{busy:.0f} %'
     return res
 
+# %% ../nbs/05_frames.ipynb #7f762dea
 def words(
     found:dict[str, str], # from `facts`
 ) -> list[str]:
     "The same with its name, where the unit does not tell it."
     return [v if k in ('time', 'steps', 'speed') else f'{k} {v}' for k,v in found.items()]
 
+# %% ../nbs/05_frames.ipynb #af46cb58
 def losses(
     m:Moment, # what is known
 ) -> list[str]:
@@ -105,12 +108,14 @@ def answers_text(
     "A line for each prompt: what the base and the tuned model answer, at each moment."
     return [f"  {p!r}: {' -> '.join(repr(o) for o in (base, *says) if o is not None)}" + (f' (expected {e!r})' if e else '') for p,e,base,says in filmstrip(samples, most)[1]]
 
+# %% ../nbs/05_frames.ipynb #16803061
 def text_line(
     m:Moment, # what is known
 ) -> str:
     "One line: state, progress and losses."
     return f'{m.run_id} {m.status}: ' + ', '.join(words(facts(m))[:3] + losses(m))
 
+# %% ../nbs/05_frames.ipynb #4a8271d1
 def what(
     m:Moment, # what is known
 ) -> str:
@@ -126,6 +131,7 @@ def step_words(
     "How a step is computed."
     return '; '.join([f"step: {m.info['engine']}", *m.info.get('less', ())]) if m.info else ''
 
+# %% ../nbs/05_frames.ipynb #b5624736
 def text_summary(
     m:Moment, # what is known
 ) -> str:
@@ -146,6 +152,7 @@ def cut(
     s = str(text)
     return escape(s if len(s) <= most else s[:most-1] + '…')
 
+# %% ../nbs/05_frames.ipynb #5deb8ab6
 def table(
     head:list[str],       # names of the columns
     body:list[list[str]], # cells, already escaped
@@ -181,6 +188,7 @@ def header(
             f'<b style="font-size:16px">{cut(m.run_id)}</b><span style="{_faint}">{cut(m.hint)}</span><span style="margin-left:auto;{"" if "id=" in m.stop else _faint}">{m.stop}</span></div>'
             f'<div style="{_faint}">{cut(what(m), 300)}<br/>{cut(step_words(m), 300)}</div>{error}')
 
+# %% ../nbs/05_frames.ipynb #38d64d4e
 def progress(
     m:Moment, # what is known
 ) -> str:
@@ -190,6 +198,7 @@ def progress(
     return (f'<div style="height:6px;border-radius:3px;background-color:#8883;margin:8px 0 3px"><div style="height:6px;border-radius:3px;width:{share:.1%};background-color:{_states.get(m.status, "#666")}"></div></div>'
             f'<div style="display:flex;justify-content:space-between;{_faint}"><span>step {found["step"]} · {100*share:.{1 if share < .1 else 0}f} %</span><span>{escape(right)}</span></div>')
 
+# %% ../nbs/05_frames.ipynb #fcf4ee2a
 def tiles(
     m:Moment, # what is known
 ) -> str:
@@ -232,6 +241,7 @@ def frame(
     if not m.info and not m.rows: return f'<div style="max-width:760px">{header(m)}</div>'
     return f'<div style="line-height:1.45"><div style="max-width:760px">{header(m)}{progress(m)}{tiles(m)}</div>{middle}{tables(m)}</div>'
 
+# %% ../nbs/05_frames.ipynb #59dd5f5b
 def live_html(
     m:Moment, # what is known
 ) -> str:
@@ -241,6 +251,7 @@ def live_html(
 
 def curves_of(m): return curve_svg(m.rows, m.step if m.ended and m.status != 'done' else m.max_steps, title=f'loss of {m.run_id}', by=m.best_by)
 
+# %% ../nbs/05_frames.ipynb #13b6d830
 def still(
     m:Moment, # what is known at the end
 ) -> dict:    # MIME type to content

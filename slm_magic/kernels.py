@@ -74,6 +74,7 @@ def scaled(
     "`x·r·w`, computed in the dtype of `w`."
     return (x.to(w.dtype)*r).mul_(w).to(x.dtype)
 
+# %% ../nbs/03b_kernels.ipynb #5b816d5a
 @cache
 def norm_function():
     "`apply(x [..., width], weight [width], eps, offset, parts=None) -> x/rms(x)·(offset + weight)`, computed in fp32 or wider; gradients for x, and for the weight where needed. The list `parts` gets what `scaled` makes it of again."
@@ -111,6 +112,7 @@ def turned(
     y[..., half:].addcmul_(x[..., :half], two, value=sign)
     return y
 
+# %% ../nbs/03b_kernels.ipynb #054395b7
 @cache
 def rotary_function():
     "`apply(q [batch, heads, tokens, dim], k [batch, kv heads, tokens, dim], cos and sin [batch, 1, tokens, dim]) -> q and k, turned`; gradients for both."
@@ -129,6 +131,7 @@ def rotary_function():
 # %% ../nbs/03b_kernels.ipynb #d0ce0e56
 GATES = {'silu': 'silu', 'swish': 'silu', 'gelu': 'gelu', 'gelu_pytorch_tanh': 'gelu_tanh', 'gelu_new': 'gelu_tanh'} # transformers' name to ours
 
+# %% ../nbs/03b_kernels.ipynb #6609c379
 @cache
 def acts():
     "The activations by name."
@@ -137,6 +140,7 @@ def acts():
 
 def gated(gate, up, kind): return acts()[kind](gate).mul_(up)
 
+# %% ../nbs/03b_kernels.ipynb #9e577ba0
 @cache
 def gate_function():
     "`apply(gate, up, kind) -> act(gate)·up`, of one shape; `kind`: silu, gelu or gelu_tanh; gradients for both."

@@ -16,6 +16,7 @@ def head_of(
     "The product that makes the logits."
     return next((o for o in graph if o.op_type == 'MatMul' and (o.name == HEAD or o.outputs[0].is_graph_output())), None)
 
+# %% ../nbs/07e_last_row.ipynb #294fc77a
 def last_row_only(
     folder,       # ONNX folder, changed in place
     on:bool=True, # False: all rows again, for a run-time that wants them
@@ -33,6 +34,7 @@ def last_row_only(
     ir.save(model, path) # the weights stay in the file beside it
     return True
 
+# %% ../nbs/07e_last_row.ipynb #a16dcbd2
 def _cut(graph):
     "Let a new input say from which row on the head is applied; None where there is no head"
     import numpy as np, onnx_ir as ir

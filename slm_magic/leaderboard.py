@@ -35,6 +35,7 @@ class Standing:
         done = [o for o in self.rows if o['state'] == 'done' and o['score'] is not None]
         return (max if self.by[1] else min)(done, key=lambda o: o['score'], default=None)
 
+# %% ../nbs/09_leaderboard.ipynb #1d29c6f9
 def value_words(value) -> str: return f'{value:.4g}' if isinstance(value, float) else str(value)
 def point_words(values:dict) -> str: return ', '.join(f'{k} {value_words(v)}' for k,v in values.items())
 
@@ -58,6 +59,7 @@ def board_cells(
         return [str(o['trial']), o['run'], o['state'], *(value_words(o['values'].get(k, '')) for k in s.axes), score, '' if o['step'] is None else f"{o['step']:,}", '' if o['seconds'] is None else clock(o['seconds'])]
     return ['trial', 'run', 'state', *s.axes, s.metric, 'step', 'time'], [line(o) for o in s.rows]
 
+# %% ../nbs/09_leaderboard.ipynb #c6f3e4d0
 def board_text(
     s:Standing, # of a search
 ) -> str:
@@ -67,6 +69,7 @@ def board_text(
     lines = ['  '.join(c.ljust(w) for c,w in zip(row, width)).rstrip() for row in (head, *rows)]
     return '\n'.join([f'{s.id}: {standing_words(s)}', *(lines if rows else []), *(f"{o['run']}: {o['error']}" for o in s.rows if o['error'])])
 
+# %% ../nbs/09_leaderboard.ipynb #8a7e7717
 def board_html(
     s:Standing,   # of a search
     most:int=None,# trials to show: the best, and the newest
@@ -122,8 +125,10 @@ def search_figure(
     for ax in axes[n:]: ax.set_visible(False)
     return fig
 
+# %% ../nbs/09_leaderboard.ipynb #168ef4a4
 def axis_values(axis) -> list[str]: return [value_words(o) for o in axis.values]
 
+# %% ../nbs/09_leaderboard.ipynb #1d790d02
 def search_still(
     s:Standing, # of a search
 ) -> dict:      # MIME type to content
@@ -180,6 +185,7 @@ class SearchView:
                 return False
         return self.where in ('notebook', 'headless')
 
+# %% ../nbs/09_leaderboard.ipynb #9b83a761
 class TrialView(LiveView):
     "The live view of a trial, below how its search stands."
     def __init__(self, above:SearchView): # whose display it uses

@@ -25,6 +25,7 @@ def hub_file(
         return None if constants.HF_HUB_OFFLINE or found is not None else Path(hf_hub_download(name, file, repo_type=kind, etag_timeout=3))
     except Exception: return None # no network, no such name or file, no access: all the same here
 
+# %% ../nbs/02_licence.ipynb #0628abdb
 def read_licence(
     name:str,          # folder or Hub id
     kind:str='model',  # or dataset
@@ -63,6 +64,7 @@ def licence_warning(
     if re.search(_bound, low): return 'has conditions: read them before commercial use'
     return '' if all(re.search(_free, o.strip()) for o in low.split(',')) else 'unknown terms: check before commercial use'
 
+# %% ../nbs/02_licence.ipynb #3f9fafa4
 def licence_words(
     licence:str, # from `read_licence`
 ) -> str:
@@ -70,6 +72,7 @@ def licence_words(
     warning = licence_warning(licence)
     return f'licence {licence}' + (f' ({warning})' if warning else '')
 
+# %% ../nbs/02_licence.ipynb #74143ac2
 def data_licence(
     recipe:Recipe, # its data
 ) -> list[str]:    # a note, or none when the data is no data set of the Hub

@@ -55,6 +55,7 @@ def harmless(method):
             warnings.warn(f'the live view stopped ({type(e).__name__}: {e}); the run goes on')
     return call
 
+# %% ../nbs/05_live.ipynb #6e9f7f02
 class LiveView(Listener):
     "Shows a run while it goes on, and leaves a still of it."
     def __init__(self, where:str=None, # from `place`; default: here
@@ -128,6 +129,7 @@ def draw(self:LiveView, force:bool=False):
         self.show({'text/html': content, 'text/plain': self.line()})
     self.pace.drawn(time.time()-start, len(content))
 
+# %% ../nbs/05_live.ipynb #49f3c4b9
 def end(self:LiveView, run):
     "Leave the still."
     if self.button: self.button.close()
@@ -136,6 +138,7 @@ def end(self:LiveView, run):
         self.show(still(self.moment))
         run.still_shown = True
 
+# %% ../nbs/05_live.ipynb #cb30fb70
 def show(self:LiveView, bundle:dict):
     "Replace what the view shows by `bundle`, MIME type to content."
     from IPython.display import display

@@ -33,6 +33,7 @@ def sync(folder):
     for o in Path(folder).iterdir():
         with open(o, 'rb') as f: os.fsync(f.fileno())
 
+# %% ../nbs/04_loop.ipynb #3d2a16bf
 def checkpoints(run:Run) -> list[Path]:
     "Checkpoints of a run, oldest first."
     return sorted(o for o in (run.path/'checkpoints').glob('step-*') if (o/'window.json').exists())
@@ -46,6 +47,7 @@ def rotate(
     for o in checkpoints(run)[:-keep]:
         if o.name != best: shutil.rmtree(o)
 
+# %% ../nbs/04_loop.ipynb #f7e47b89
 def keep_best(
     run:Run,  # its evaluations
     trainer,  # holds the model of the last step
@@ -81,11 +83,13 @@ def drop_bad_gradients(
     for p in params: p.grad = None
     return True
 
+# %% ../nbs/04_loop.ipynb #f5388293
 def remember(trainer):
     "Copy the trained weights aside; the step they belong to is the one before the next update."
     if count_parameters(trainer.model)[0] > MOST_REMEMBERED: return
     trainer.good = trainer.state.global_step, trained_weights(trainer.model)
 
+# %% ../nbs/04_loop.ipynb #2f324588
 def put_back(
     run:Run,  # its evaluations
     trainer,  # holds the model

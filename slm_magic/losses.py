@@ -20,6 +20,7 @@ def takes(
     except ValueError: pass # a compiled function does not tell
     return True
 
+# %% ../nbs/02_losses.ipynb #0e2678ab
 def call_loss(
     loss,        # function or module
     outputs,     # tensors, each with a row for every item
@@ -31,6 +32,7 @@ def call_loss(
     res = loss(*outputs, labels) if labels is not None and takes(loss, len(outputs)+1) else loss(*outputs)
     return res.expand(len(outputs[0])) if getattr(res, 'ndim', None) == 0 else res
 
+# %% ../nbs/02_losses.ipynb #1af3d569
 def item_losses(
     logits,    # [items, classes]
     wanted,    # expected classes [items]

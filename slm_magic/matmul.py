@@ -36,6 +36,7 @@ def product_speed(
     speeds = [2e-9*size**3/min(o) for o in zip(*times)]
     return speeds if len(speeds) > 1 else speeds[0]
 
+# %% ../nbs/03d_matmul.ipynb #48c45479
 def product_error(
     setting:str=None, # of fp32 products; default: as PyTorch is set now
     size:int=512,     # rows and columns
@@ -59,6 +60,7 @@ def measured() -> dict:
     better = error < 1e-5 and fast > LEAST_GAIN*default
     return dict(setting='medium' if better else 'highest', speed=fast if better else default, error=error, default_speed=default)
 
+# %% ../nbs/03d_matmul.ipynb #7a709efc
 @cache
 def probe() -> dict:
     "What was measured here, now or earlier: `setting` for fp32 products (highest or medium), its `speed` and `error`, `default_speed` [GFLOP/s]."
@@ -74,6 +76,7 @@ def probe() -> dict:
         atomic_write(path, json.dumps(found))
     return found
 
+# %% ../nbs/03d_matmul.ipynb #42b9ac75
 @contextmanager
 def fast_products(
     setting:str=None, # highest or medium, as a run had it that is resumed; default: the faster one

@@ -20,6 +20,7 @@ def pick_device() -> str:
     import torch
     return 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
 
+# %% ../nbs/02_memory.ipynb #6f1ec9ed
 def pick_dtype(
     precision:str, # auto, fp32, bf16 or fp16
     device:str,    # cuda, mps or cpu
@@ -30,6 +31,7 @@ def pick_dtype(
     if precision == 'auto': return torch.bfloat16 if device == 'cuda' and torch.cuda.is_bf16_supported() else torch.float32
     return dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)[precision]
 
+# %% ../nbs/02_memory.ipynb #c54f0b8a
 def native_bf16() -> bool:
     "Does the processor multiply bf16 itself?"
     import torch
@@ -48,6 +50,7 @@ def why_stock(
     if torch.cuda.device_count() > 1 or torch.distributed.is_available() and torch.distributed.is_initialized(): return 'several devices'
     return ''
 
+# %% ../nbs/02_memory.ipynb #2ee49e31
 def why_padded(
     recipe:Recipe, # its `packing`, method and noise
 ) -> str:          # '' when rows can be packed
@@ -86,6 +89,7 @@ def kept_values(
         weights += sum(i*o for i,o in shapes)
     return read, wrote, widest, weights
 
+# %% ../nbs/02_memory.ipynb #8225371c
 def middle_values(
     model,   # any, as it was before an adapter
     targets, # layers that get an adapter, as in the recipe
@@ -95,6 +99,7 @@ def middle_values(
     children = [dict(m.named_children()) for m in model.modules()]
     return sum(o[n].out_features for o in children if 'down_proj' in o for n in ('gate_proj', 'up_proj', 'gate_up_proj') if n in o)
 
+# %% ../nbs/02_memory.ipynb #b74f012b
 KEEP = 256 # keys up to which packed attention keeps the probabilities of a block
 
 def kept_keys(
@@ -108,6 +113,7 @@ def kept_keys(
 # %% ../nbs/02_memory.ipynb #ac0e94f6
 _runtime,_four_bits,_slack = 100e6,35e6,1.08 # bytes, bytes, times the tensors of a step
 
+# %% ../nbs/02_memory.ipynb #8244e3ce
 def weight_bytes(
     model,          # on any device
     size:int,       # bytes of a weight
@@ -120,6 +126,7 @@ def weight_bytes(
     four = sum(m.weight.numel() for n,m in model.named_modules() if type(m).__name__ in ('Linear', 'Conv1D') and n not in kept)
     return 4*(sum(p.numel() for p in model.parameters())-four) + four*4.127/8
 
+# %% ../nbs/02_memory.ipynb #28283022
 def estimate(
     recipe:Recipe,      # method, batch size, precision
     config,             # the model's configuration
@@ -169,6 +176,7 @@ def estimate(
     parts = {k: v/1e6 for k,v in parts.items()}
     return parts | dict(total=sum(parts.values()), free=free_memory(device)/1e6)
 
+# %% ../nbs/02_memory.ipynb #d101220d
 def dense_attention(
     config, # of a model
 ) -> bool:
@@ -176,6 +184,7 @@ def dense_attention(
     names = 'attention_dropout', 'attn_pdrop', 'attention_probs_dropout_prob', 'attn_logit_softcapping'
     return any(getattr(config.get_text_config(), o, None) for o in names)
 
+# %% ../nbs/02_memory.ipynb #07703997
 def _layers(config):
     "Number of layers and heads, width, width of the keys, and what an activation written in Python keeps besides"
     c = config.get_text_config()
@@ -185,6 +194,7 @@ def _layers(config):
     more = 5*layers*(getattr(c, 'intermediate_size', None) or getattr(c, 'n_inner', None) or 4*width) if slow else 0
     return dict(layers=layers, heads=heads, width=width, more=more, keys=(getattr(c, 'num_key_value_heads', None) or heads)*(getattr(c, 'head_dim', None) or width//heads))
 
+# %% ../nbs/02_memory.ipynb #1acceeaa
 def free_memory(
     device:str, # cuda, mps or cpu
 ) -> int:
@@ -195,6 +205,7 @@ def free_memory(
     import psutil
     return psutil.virtual_memory().available
 
+# %% ../nbs/02_memory.ipynb #764ce9ca
 def check_memory(
     parts:dict, # what `estimate` gave
 ):

@@ -21,6 +21,7 @@ class Method:
     quantized:bool = False                     # the base is held in four bits (nf4)
     merges:bool = True                         # can become part of the base weights
 
+# %% ../nbs/00_methods.ipynb #b41de11a
 def _lora(rate=10, lora_alpha=32., fixed=(), **more):
     defaults = dict(r=16, lora_alpha=lora_alpha, lora_dropout=0., target_modules='all-linear', modules_to_save=None)
     return Method('LoraConfig', 'tuners/lora/config.py', rate, defaults, dict(fixed), **more)
@@ -43,6 +44,7 @@ METHODS = dict(
     bottleneck=Method('', '', 10, dict(r=64, target_modules=None, modules_to_save=None), merges=False), # Houlsby et al. 2019
     full=Method('', '', 1))
 
+# %% ../nbs/00_methods.ipynb #9b78060c
 method_words = {o: name for name,words in dict(
     bottleneck='adapter adapters houlsby pfeiffer bottleneck_adapter', full='full_finetune full_finetuning full-finetune full-finetuning sft none finetune',
     prefix='prefix-tuning prefix_tuning', prompt='prompt-tuning prompt_tuning soft-prompt', ia3='(ia)^3 (ia)3 ia^3', pissa='pissa_lora', rslora='rs-lora rs_lora').items() for o in words.split()}

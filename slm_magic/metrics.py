@@ -40,6 +40,7 @@ def macro_f1(
     hits,total = Counter(a for a,b in zip(said, truth, strict=True) if a == b),Counter(said + truth)
     return sum(2*hits[o]/total[o] for o in total)/len(total)
 
+# %% ../nbs/02_metrics.ipynb #41e2cd4d
 def micro_f1(
     predictions:list[str], # predicted classes
     references:list[str],  # true classes
@@ -69,6 +70,7 @@ def entities(
         return str(o.get('type', o.get('label'))), str(place).strip()
     return Counter(map(key, found))
 
+# %% ../nbs/02_metrics.ipynb #4637c349
 def lists_entities(
     references:list[str], # what is right
 ) -> bool:
@@ -77,6 +79,7 @@ def lists_entities(
     try: return any([entities(o) for o in references])
     except ValueError: return False
 
+# %% ../nbs/02_metrics.ipynb #e023c736
 def entity_f1(
     predictions:list[str], # JSON, if the model wrote any
     references:list[str],  # JSON
@@ -101,6 +104,7 @@ def extra(
     try: return import_module(package)
     except ImportError: raise RecipeError(f'this metric needs {package}: pip install "slm_magic[metrics]"') from None
 
+# %% ../nbs/02_metrics.ipynb #24190929
 def bleu(
     predictions:list[str], # what was said
     references:list[str],  # what is right
@@ -121,6 +125,7 @@ class Words:
     def tokenize(self, text):
         return re.findall(r'[^\W_]+', text.lower())
 
+# %% ../nbs/02_metrics.ipynb #54074ea7
 def rouge(
     predictions:list[str], # what was said
     references:list[str],  # what is right
@@ -140,6 +145,7 @@ def rougeL(predictions, references): return rouge(predictions, references)['roug
 # %% ../nbs/02_metrics.ipynb #56fa0dcf
 METRICS = {f.__name__: f for f in (accuracy, f1, macro_f1, micro_f1, exact_match, entity_f1, bleu, chrf, rouge, rouge1, rouge2, rougeL)}
 
+# %% ../nbs/02_metrics.ipynb #64f9808e
 def name_of(metric): return getattr(metric, '__name__', type(metric).__name__).strip('<>')
 
 def find_metrics(
@@ -159,6 +165,7 @@ def find_metrics(
         res[name] = METRICS[name]
     return res
 
+# %% ../nbs/02_metrics.ipynb #be2e7d64
 def default_metrics(
     labels:list=None, # classes, when the answers form a closed set
     task:str=None,    # 'extraction' or 'summarization' have measures of their own
@@ -175,6 +182,7 @@ def number(value):
     if isinstance(value, str): raise TypeError('text')
     return float(value)
 
+# %% ../nbs/02_metrics.ipynb #3c70733c
 def takes_rows(
     metric, # a function
 ) -> bool:
@@ -183,6 +191,7 @@ def takes_rows(
     except (TypeError, ValueError): return False # a builtin without a signature
     return len(places) > 2 and (places[2].default is inspect.Parameter.empty or places[2].name == 'rows')
 
+# %% ../nbs/02_metrics.ipynb #3d93d54e
 def compute_metrics(
     which,                 # names and functions, as for `find_metrics`
     predictions:list[str], # what was said

@@ -18,8 +18,6 @@ from .outputs import with_outputs
 from .quiet import quiet, uninterrupted
 from .recipe import Recipe, tiny_data, tiny_model
 
-
-
 # %% ../nbs/02_model.ipynb #8cf4c6ca
 @about('model')
 def find_model(
@@ -53,6 +51,7 @@ def _load(what, name, cls, **kwargs):
         hint = '\nIf you trust its authors, add --trust_remote_code.' if 'trust_remote_code' in str(e) else ''
         raise RecipeError(f"the {what} of '{name}' cannot be loaded: {first[:200]}{hint}") from None
 
+# %% ../nbs/02_model.ipynb #ce8353c9
 def load_config(
     name:str,                     # what `find_model` gave
     trust_remote_code:bool=False, # run code that comes with the model
@@ -61,6 +60,7 @@ def load_config(
     with uninterrupted(): from transformers import AutoConfig # and torch
     return _load('configuration', name, AutoConfig, trust_remote_code=trust_remote_code)
 
+# %% ../nbs/02_model.ipynb #154cdf6a
 def load_tokenizer(
     name:str,                     # what `find_model` gave
     trust_remote_code:bool=False, # run code that comes with the model
@@ -98,6 +98,7 @@ def load_model(
     model.missing = [*found['missing_keys'], *(o[0] for o in found['mismatched_keys'])]
     return (prepare_four_bits(model) if quantize else model.to(device)).eval()
 
+# %% ../nbs/02_model.ipynb #947f4bfc
 def base_model(
     recipe:Recipe, # model, precision, method and seed
     head:str,      # key of `HEADS`
@@ -107,6 +108,7 @@ def base_model(
     "The model that a recipe starts from, new layers included."
     return load_model(str(path) if path else recipe.model, recipe.precision, recipe.trust_remote_code, head=head, labels=labels, seed=recipe.seed, quantize=METHODS[recipe.method].quantized)
 
+# %% ../nbs/02_model.ipynb #4aea51b7
 def four_bits(dtype):
     "Configuration of QLoRA's base: nf4 with double quantization, computing in `dtype`."
     from transformers import BitsAndBytesConfig

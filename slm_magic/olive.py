@@ -90,6 +90,7 @@ def _shell_line(rest):
     if re.match(r'(pip3?|conda|mamba|uv)\b', rest) or re.search(r'\bimport olive\b|-m\s+(venv|pip)\b', rest): return 'nothing to install: Olive is not needed here; %slm doctor shows what this machine has and what is missing'
     return 'a line for the shell is not run here; give it a cell of its own, with ! before it'
 
+# %% ../nbs/11_olive.ipynb #3b8e80b5
 def help_lines(name) -> list[str]:
     "What Olive's commands do here, or the options of one."
     if name in commands() and commands()[name].verb: return [f"{commands()[name].said}", *(f"--{w.name}: {w.said or w.becomes}" for w in words_of(name).values())]
@@ -140,6 +141,7 @@ def from_olive(
 
 def _quoted(word): return '"' + str(word).replace('"', '\\"') + '"' if not re.fullmatch(r'[\w./:=,@+-]+', str(word)) else str(word)
 
+# %% ../nbs/11_olive.ipynb #c7a03014
 def _config_in(text):
     "The line and the configuration of a text; None when it is commands"
     if _is_config(text): return '', text

@@ -48,6 +48,7 @@ def own_words(
 class _Dumper(yaml.SafeDumper): "Writes line breaks in text as \\n, on one line"
 _Dumper.add_representer(str, lambda dumper,text: dumper.represent_scalar('tag:yaml.org,2002:str', text, style='"' if '\n' in text else None))
 
+# %% ../nbs/10c_olive_command.ipynb #ffafa82d
 def told(command):
     lines = [f'{command.written} → {command.verb}', *(f'  corrected: {o}' for o in command.corrections), *(f'  note: {o}' for o in command.notes)]
     return '\n'.join(lines)
@@ -104,6 +105,7 @@ def adapter_arrays(
     weights = load_file(folder/'adapter_model.safetensors')
     return {k.replace('base_model.model.model', 'model'): (v.T*(scale if 'lora_B' in k else 1)).astype(dtype) for k,v in weights.items()}
 
+# %% ../nbs/10c_olive_command.ipynb #cf85cde5
 def convert_adapter(
     path,                              # a run's folder, or an adapter's
     output_path,                       # file to write
@@ -139,6 +141,7 @@ def do_dry_run(values, runs_dir, tell):
     if 'search_space' in values: return do_search(values | dict(dry_run=True, on_progress=tell), runs_dir, tell, None)
     return dry_run(recipe=Recipe.make(line=values), runs_dir=runs_dir, on_progress=tell)
 
+# %% ../nbs/10c_olive_command.ipynb #94e16706
 def do_optimize(values, runs_dir, tell, before):
     from slm_magic.optimize import optimize
     values = dict(values)
@@ -152,15 +155,16 @@ def do_adapters(values, runs_dir, tell, before):
     base = values.pop('run', None)
     return optimize(base if base and Path(base).is_dir() else None, **values, runs_dir=runs_dir, on_progress=tell)
 
+# %% ../nbs/10c_olive_command.ipynb #c6b53014
 def do_convert(values, runs_dir, tell, before): return convert_adapter(**values)
 
 def do_search(values, runs_dir, tell, before):
     from slm_magic.search import search
     return search(**values, runs_dir=runs_dir)
 
-# %% ../nbs/10c_olive_command.ipynb #ae27770e
 calls = dict(finetune=do_finetune, optimize=do_optimize, adapters=do_adapters, convert=do_convert, search=do_search)
 
+# %% ../nbs/10c_olive_command.ipynb #ae27770e
 def checked_values(
     command:OliveCommand, # one of a chain
 ):
@@ -173,6 +177,7 @@ def checked_values(
         from slm_magic.targets import find_target
         find_target(command.values.get('precision', 'auto'), command.values.get('device'), command.values.get('provider'))
 
+# %% ../nbs/10c_olive_command.ipynb #bfa4515f
 def run_chain(
     command:OliveCommand, # the first
     runs_dir,             # folder of all runs

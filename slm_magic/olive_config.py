@@ -41,6 +41,7 @@ def opened(
     for o in inner: res |= opened(part.get(o), f'{where}.{o}', *inner)
     return {str(k): v for k,v in res.items() if v is not None}
 
+# %% ../nbs/10e_olive_config.ipynb #d19cf0fb
 def read_part(
     name:str,              # top, model, load, preprocess, loader, data or pass
     part:dict,             # from `opened`
@@ -77,6 +78,7 @@ def read_model(
     elif kind.lower() == 'pytorchmodel': command.corrections.append('input_model.type: HfModel is meant (Olive 0.12 asks a PyTorchModel for a script)')
     return res
 
+# %% ../nbs/10e_olive_config.ipynb #99d8479a
 def read_data(
     configs:list,         # data_configs
     which,                # name of one, or None for the first
@@ -122,6 +124,7 @@ def read_passes(
         command.corrections.append(f'{where}: %optimize exports, quantizes and proves in its own order')
     return train, precision
 
+# %% ../nbs/10e_olive_config.ipynb #8e698eeb
 def training_options_of(arguments, where):
     "Training arguments under their own names; `output_dir` of a trainer is a folder for checkpoints, which lie in the run's."
     known = {**as_options({k: v for k,v in words_of('finetune').items() if k in ('evaluation_strategy', 'fp16', 'bf16') or v.becomes == '-'}), **recipe_options()}
@@ -142,6 +145,7 @@ def read_space(
         elif o.get('log') and o['low'] <= 0: raise RecipeError(f'{where}: a logarithmic range begins above 0.')
     return space
 
+# %% ../nbs/10e_olive_config.ipynb #d7592edb
 def read_strategy(
     doc,                  # search_strategy of a configuration
     command:OliveCommand, # takes the corrections
@@ -197,6 +201,7 @@ def meant_config(
     if precision is not None: command.then = meant_optimize('then', 'auto-opt', _exported(out, precision, device))
     return command
 
+# %% ../nbs/10e_olive_config.ipynb #4215df6a
 def _with(said, command):
     command.corrections[:0] = said.corrections
     return command
@@ -204,6 +209,7 @@ def _with(said, command):
 def _exported(given, precision, device):
     return {k: v for k,v in given.items() if k in ('model_name_or_path', 'adapter_path', 'output_path', 'trust_remote_code')} | (dict(precision=precision) if precision != 'auto' else {}) | (dict(device=device) if device else {})
 
+# %% ../nbs/10e_olive_config.ipynb #3c8b6bad
 def _held(configs, which, data, said):
     "Options for the held-out rows that a pass names"
     if which is None: return {}
@@ -212,6 +218,7 @@ def _held(configs, which, data, said):
     if (files, name) == (data.get('data_files'), data.get('data_name')): return dict(eval_split=held.get('train_split') or 'train')
     return dict(eval=files[0] if isinstance(files, list) else files or name)
 
+# %% ../nbs/10e_olive_config.ipynb #7aa01b0c
 def _device(systems):
     "cpu, gpu or npu of the first system that names one"
     for o in opened(systems, 'systems').values():

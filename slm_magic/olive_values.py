@@ -84,6 +84,7 @@ def place_rows(
         values['eval'] = 0
     elif not {'eval', 'eval_split'} & {*values} and (n or 10) >= 10: command.corrections.append('eval_split: a tenth of the rows is held out and never trained on (Olive holds none out)')
 
+# %% ../nbs/10d_olive_values.ipynb #d0b1d4c0
 def counted(
     data,  # what the recipe will name
     split, # part of it
@@ -129,6 +130,7 @@ def place_precision(
     else: return
     command.corrections.append(f"{'fp16' if flags else 'torch_dtype'}: {said}")
 
+# %% ../nbs/10d_olive_values.ipynb #d1802eb3
 def place_code(
     values:dict,          # may ask for trust_remote_code
     command:OliveCommand, # takes the corrections
@@ -153,6 +155,7 @@ def used(
     defaults = options_of(Recipe)
     return {k: v for k in ('model', *_data_names) if (v := getattr(recipe, k)) != defaults[k].default and not re.fullmatch(r'<\w+>', str(v))}
 
+# %% ../nbs/10d_olive_values.ipynb #9e522174
 def place_last(
     values:dict,          # changed in place
     command:OliveCommand, # takes the notes
@@ -208,6 +211,7 @@ def place_provider(
         values.pop('device', None)
         values['provider'] = _providers[provider] or provider
 
+# %% ../nbs/10d_olive_values.ipynb #b09e9661
 def place_run(
     values:dict,          # changed in place: model and adapter_path become run
     command:OliveCommand, # takes the corrections
@@ -268,6 +272,7 @@ def meant_adapters(
     command.values = {**(dict(run=base) if base else {}), 'adapters': adapters, **values}
     return command
 
+# %% ../nbs/10d_olive_values.ipynb #73d0f67b
 def meant_convert(
     written:str,  # the command
     given:dict,   # options of Olive

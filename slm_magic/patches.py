@@ -18,11 +18,13 @@ from .kernels import GATES, gate_function, gated, lora_function, norm_function, 
 NORMS = {**dict.fromkeys('Llama Qwen2 Qwen3 Phi3 Mistral SmolLM3 Granite Olmo2 Olmo3 Helium'.split(), ('variance_epsilon', 0.)),
          **dict.fromkeys('Gemma Gemma2 Gemma3'.split(), ('eps', 1.))} # attribute of epsilon, what is added to the weight
 
+# %% ../nbs/03e_patches.ipynb #b1558614
 def set_forward(undo:list, module, forward):
     "Give `module` another `forward`; `undo` learns how to take it back."
     module.forward = types.MethodType(forward, module)
     undo.append(lambda: module.__dict__.pop('forward', None))
 
+# %% ../nbs/03e_patches.ipynb #194f0cb4
 def fuse_norms(model, undo, **_):
     "RMSNorm as one operation."
     found = [m for m in model.modules() if type(m).__name__.endswith('RMSNorm') and type(m).__name__[:-7] in NORMS and type(m).__module__.startswith('transformers.')]
@@ -34,6 +36,7 @@ def fuse_norms(model, undo, **_):
         set_forward(undo, m, forward)
     return '' if found else 'no known norm'
 
+# %% ../nbs/03e_patches.ipynb #a7304278
 def through(gate, up, kind): return noted(gate_function().apply(gate, up, kind), partial(gated, kind=kind), gate, up)
 
 def fuse_gates(model, undo, **_):
@@ -64,6 +67,7 @@ def turns(
     try: return all(torch.allclose(a, b) for a,b in zip(stock(q, k, cos, sin), rotary_function().apply(q, k, cos[:, None], sin[:, None]), strict=True))
     except (RuntimeError, TypeError, ValueError): return False
 
+# %% ../nbs/03e_patches.ipynb #8cfb233f
 def fuse_rotary(model, undo, **_):
     "Rotary positions as one operation."
     count,known = 0,{}
@@ -137,6 +141,7 @@ def groups_of(
                 for m in group: left.pop(m)
     return res + [[m] for m in left]
 
+# %% ../nbs/03e_patches.ipynb #33e0c359
 def inner(
     model,       # with LoRA layers in it
     layers:list, # those that are fused
@@ -145,6 +150,7 @@ def inner(
     found = [[children[n] for n in ('gate_proj', 'up_proj', 'gate_up_proj', 'down_proj') if n in children] for children in (dict(m.named_children()) for m in model.modules()) if 'down_proj' in children]
     return {m for o in found if all(m in layers for m in o) for m in o[:-1]}
 
+# %% ../nbs/03e_patches.ipynb #05fca01f
 def fuse_lora(model, undo, bf16=False, **_):
     "LoRA layers as one operation."
     from peft.tuners.lora.layer import LoraLayer
@@ -166,6 +172,7 @@ def text_config(model): return model.config.get_text_config()
 
 def unwrapped(model): return getattr(model, 'get_base_model', lambda: model)() # what peft has put its layers into
 
+# %% ../nbs/03e_patches.ipynb #9b1c66e5
 def block_attention(model, undo, longest=None, **_):
     "Packed attention in blocks."
     config = text_config(model)
@@ -189,6 +196,7 @@ def tokenwise(
     found = [getattr(attention, 'o_proj', getattr(attention, 'c_proj', None)), mlp if type(mlp).__name__.endswith('MLP') and type(mlp).__module__.startswith('transformers.') else None]
     return [o for o in found if o is not None]
 
+# %% ../nbs/03e_patches.ipynb #a4919f29
 def last_layer(model, undo, **_):
     "The last layer computes what follows attention for learned tokens only."
     body = getattr(unwrapped(model), unwrapped(model).base_model_prefix, None)

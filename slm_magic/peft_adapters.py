@@ -54,6 +54,7 @@ class Adapter:
     @property
     def examples(self): return self.run.eval_examples if self.run else None
 
+# %% ../nbs/07c_peft_adapters.ipynb #adc3239c
 def check_head(
     run:Run, # to be exported
 ):
@@ -61,6 +62,7 @@ def check_head(
     if run.head in ('sequence', 'token'): raise RecipeError(f'the run {run.id} gives classes, so its adapter goes onto no language model; optimize it by itself: %optimize {run.id}.')
     if run.head != 'causal': raise RecipeError(f"the run {run.id} trained a head of the kind {run.head}, for which there is no ONNX yet. It can be used as it is: {'run.embed(texts)' if run.head == 'embedding' else f'%chat {run.id}'}.")
 
+# %% ../nbs/07c_peft_adapters.ipynb #d0587d96
 def find_adapter(
     thing,           # Run, its name or folder, or an adapter's folder
     runs_dir='runs', # folder of all runs
@@ -83,6 +85,7 @@ def find_adapter(
     near = [o.parent.name for o in Path(runs_dir).glob('*/adapter')]
     raise RecipeError(f"there is no adapter '{str(thing)[:80]}'.{suggest(str(thing), near)} Name a run, or a folder with adapter_config.json.")
 
+# %% ../nbs/07c_peft_adapters.ipynb #5d86dd54
 def find_adapters(
     things,          # several, in a list or separated by commas
     runs_dir='runs', # folder of all runs
@@ -118,6 +121,7 @@ def attach(
 
 def inner_name(adapter): return adapter.name.replace('.', '_') # torch allows no dot in the name of a module
 
+# %% ../nbs/07c_peft_adapters.ipynb #b5a0499a
 def check_merge(
     adapter:Adapter, # to be merged
 ):

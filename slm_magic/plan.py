@@ -31,6 +31,7 @@ def run_name(
     data = Path(recipe.data).stem if type(recipe.data) is str else 'tone' if recipe.data is None else 'notebook'
     return ''.join(c if c.isalnum() or c in '.-_' else '-' for c in f'{model}-{data}'.lower()).strip('-.')
 
+# %% ../nbs/04_plan.ipynb #dbe38c87
 def new_path(
     recipe:Recipe,  # its name and output path
     runs_dir,       # folder of all runs
@@ -43,6 +44,7 @@ def new_path(
     else: path = free_path(Path(runs_dir)/run_name(recipe))
     return can_be_made(path)
 
+# %% ../nbs/04_plan.ipynb #7fbd89c7
 def free_path(
     path:Path,         # the one wished for
     taken=Path.exists, # path -> is it in use?
@@ -50,6 +52,7 @@ def free_path(
     "`path`, or the first of `path-2`, `path-3` … that is free."
     return next(o for i in range(1, 10**6) if not taken(o := path if i == 1 else path.with_name(f'{path.name}-{i}')))
 
+# %% ../nbs/04_plan.ipynb #68d0a8f5
 def can_be_made(
     path:Path, # of a folder
 ) -> Path:     # absolute
@@ -110,6 +113,7 @@ class Plan:
 
     per_epoch = property(lambda self: round(self.steps/self.epochs)) # optimizer steps
 
+# %% ../nbs/04_plan.ipynb #334274ba
 def make_plan(
     recipe:Recipe,  # from the user
     runs_dir='runs',# folder of all runs
@@ -178,6 +182,7 @@ def fit_memory(
     chosen = dict.fromkeys(changed, 'chosen')
     return replace(recipe, sources=recipe.sources | chosen), memory, notes
 
+# %% ../nbs/04_plan.ipynb #f77bb042
 def check_reports(
     recipe:Recipe, # its `report_to`, and `logging_dir`, which is a wish for TensorBoard
 ) -> list[str]:    # names of the reporters

@@ -47,6 +47,7 @@ class SearchPlan:
     def __repr__(self): return '\n'.join([f'dry run of the search {self.path.name}: nothing was written', *(f'{k}: {v}' for k,v in self.facts.items()), f'the first trial: {self.dry!r}'])
     def _repr_html_(self): return f'<div><p><b>dry run</b> of the search {cut(self.path.name)}</p>{fact_table([[f"<b>{k}</b>", cut(v, 800)] for k,v in self.facts.items()])}{draw_dry_run(self.dry)}</div>'
 
+# %% ../nbs/09_plan_search.ipynb #171309fc
 def trial_path(
     path:Path, # of the search
     i:int,     # index of the trial
@@ -55,11 +56,13 @@ def trial_path(
     "The folder of a trial, beside that of the search."
     return path.with_name(f'{path.name}-t{i+1:0{max(2, len(str(total)))}}')
 
+# %% ../nbs/09_plan_search.ipynb #0de15f56
 def given_of(recipe:Recipe) -> dict: # by key
     "What was said of a recipe, without what was chosen or is a default."
     own = {f.name for f in fields(Recipe)}
     return {k: v for k in recipe.sources if (v := getattr(recipe, k) if k in own else recipe.upstream.get(k)) is not None}
 
+# %% ../nbs/09_plan_search.ipynb #f1156739
 def trial_recipe(
     recipe:Recipe, # what the trials have in common
     point:dict,    # what is this trial's own
@@ -71,6 +74,7 @@ def trial_recipe(
     r = Recipe.make(line=given | point | dict(name=path.name) | folder)
     return replace(r, sources=r.sources | {k: recipe.sources[k] for k in given} | dict.fromkeys(point, 'search'), notes=[*recipe.notes])
 
+# %% ../nbs/09_plan_search.ipynb #e9dad538
 def check_fixed(
     recipe:Recipe,    # what the trials have in common
     axes:dict,        # from `parse_space`
@@ -85,6 +89,7 @@ def check_fixed(
     if 'metric_for_best_model' in recipe.sources: raise RecipeError(f"metric_for_best_model is {recipe.upstream['metric_for_best_model']} and the metric of search_strategy {strategy.metric}; keep one of the two.")
     return replace(recipe, upstream=recipe.upstream | dict(metric_for_best_model=strategy.metric), sources=recipe.sources | dict(metric_for_best_model='line'))
 
+# %% ../nbs/09_plan_search.ipynb #2b61ae1b
 def shared_data(
     recipe:Recipe, # what the trials have in common
     axes:dict,     # from `parse_space`
@@ -94,6 +99,7 @@ def shared_data(
     base = find_model(recipe.model)
     return prepare(recipe, load_tokenizer(base, recipe.trust_remote_code), load_config(base, recipe.trust_remote_code))
 
+# %% ../nbs/09_plan_search.ipynb #2231668b
 def new_search_path(
     recipe:Recipe, # its name and output path
     runs_dir,      # folder of all runs
@@ -104,6 +110,7 @@ def new_search_path(
     if recipe.output_path and taken(path): raise RecipeError(f'output_path: {path}, or a folder of its trials ({path.name}-t01 …), is there already; name a new one.')
     return can_be_made(free_path(path, taken))
 
+# %% ../nbs/09_plan_search.ipynb #bb7a158c
 def plan_points(
     recipe:Recipe,        # what the trials have in common
     search_space,         # key to list or range
@@ -119,6 +126,7 @@ def plan_points(
         except RecipeError as e: raise RecipeError(f'trial {i+1} ({point_words(o)}): {e}') from None
     return recipe, axes, strategy, points
 
+# %% ../nbs/09_plan_search.ipynb #76dddf66
 def plan_search(
     recipe:Recipe,        # what the trials have in common
     search_space,         # key to list or range

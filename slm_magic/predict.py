@@ -26,6 +26,7 @@ def in_batches(model, rows, pad_id, batch_size):
                 yield idx, {k: v.to(model.device) for k,v in inputs_of([rows[i] for i in idx], pad_id).items()}
     finally: model.train(was_training)
 
+# %% ../nbs/02_predict.ipynb #8be9e741
 def choices(
     model,                  # causal language model, or classifier of texts
     tokenizer,              # its tokenizer
@@ -91,6 +92,7 @@ def embed(
         for i,o in zip(idx, vectors(model, batch).cpu().numpy()): res[i] = o
     return np.stack(res)
 
+# %% ../nbs/02_predict.ipynb #e03d709b
 def say_embedding(model, tokenizer, prompts, labels, max_new_tokens, max_length, batch_size):
     "The cosine of the first two texts of each row."
     if not prompts: return []

@@ -61,6 +61,7 @@ def distance(
         for p,ids,learned in zip(exact, rows, labels or rows): yield p, torch.as_tensor(predict(ids))[:-1].float().log_softmax(-1), torch.tensor(learned[1:])
     return gaps(pairs(), max_kl)
 
+# %% ../nbs/07b_prove.ipynb #2b7dfe7e
 def gaps(
     pairs,             # of each row: log-probabilities of the reference and of the other model [places, choices], expected choice of each place, -100 for none
     max_kl:float=None, # as for `distance`
@@ -86,6 +87,7 @@ def mean_error(
     if not xs: return 0., 0.
     return statistics.fmean(xs), statistics.stdev(xs)/math.sqrt(len(xs)) if len(xs) > 1 else 0.
 
+# %% ../nbs/07b_prove.ipynb #0c9d7e15
 def onnx_logits(
     decoder, # Decoder
 ):           # function for `distance`
@@ -116,6 +118,7 @@ def open_adapter(
     loaded.load(str(path), path.stem)
     return loaded, path.stem
 
+# %% ../nbs/07b_prove.ipynb #fe926179
 def generator(
     genai,        # from `open_genai`
     adapter=None, # from `open_adapter`
@@ -174,6 +177,7 @@ def would_say(
         return said[:len(answer)] == answer and (len(answer) == max_new_tokens or said[-1] in stop)
     return [holds(*o) for o in zip(prompts, answers)]
 
+# %% ../nbs/07b_prove.ipynb #d272b825
 def remembered(
     predict, # row of token ids to logits [tokens, vocabulary]
     rows,    # that were read already
@@ -228,6 +232,7 @@ def speed(
         if sum(reads[1:] + makes[1:]) > ENOUGH: break
     return dict(tokens_per_s=(new_tokens-1)/statistics.median(makes[1:]), prefill_tokens_per_s=len(ids)/statistics.median(reads[1:]))
 
+# %% ../nbs/07b_prove.ipynb #385d47e5
 def torch_speed(
     model,            # PyTorch model
     ids:list[int],    # a prompt
@@ -272,6 +277,7 @@ def first_token(tokenizer) -> int:
     if start is None: raise RecipeError('the tokenizer has neither a beginning nor an end token, so the model cannot write text of its own to be measured on; optimize a run, which has held-out rows.')
     return start
 
+# %% ../nbs/07b_prove.ipynb #e3470c6b
 def onnx_text(
     decoder,         # Decoder
     tokenizer,       # its tokenizer

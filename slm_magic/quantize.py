@@ -39,6 +39,7 @@ class Scheme:
         if not fits: raise RecipeError(f'embeddings of width {width} cannot be cut into blocks of 16; choose precision fp32.')
         return fits[0]
 
+# %% ../nbs/07a_quantize.ipynb #9f4001cc
 WIDE = Scheme(8, 32) # how the layers that matter most are kept
 
 def schemes(
@@ -58,6 +59,7 @@ def pack(
     q = codes.numpy()
     return np.ascontiguousarray(q if bits == 8 else q[..., 0::2] | q[..., 1::2] << 4)
 
+# %% ../nbs/07a_quantize.ipynb #9e1ab1b3
 def stored_scales(
     graph,     # onnx_ir.Graph
     name:str,  # that no other value of the graph has
@@ -75,6 +77,7 @@ def stored_scales(
     graph.insert_before(next(iter(graph)), [cast, whole])
     return res
 
+# %% ../nbs/07a_quantize.ipynb #b75a6a8f
 def _become(node, op, inputs, **attributes):
     "Turn `node` into another operator of onnxruntime's own; its output stays"
     import onnx_ir as ir
@@ -152,6 +155,7 @@ def most_harmed(
         left -= sizes[name]
     return res
 
+# %% ../nbs/07a_quantize.ipynb #4c0b6625
 def rounded(
     nodes,         # from `products`
     scheme:Scheme, # how
@@ -202,6 +206,7 @@ def quantize(
     tables_at_load(graph)
     _save(model, Path(source), Path(out))
 
+# %% ../nbs/07a_quantize.ipynb #c9ad4c1b
 def _own_table(graph, weight, scheme):
     "Bytes and scales of an embedding that is not shared with the head"
     import torch
@@ -209,6 +214,7 @@ def _own_table(graph, weight, scheme):
     codes,scale = round_nearest(torch.from_numpy(weight.const_value.numpy().copy()), scheme.head, block)
     return constant(graph, f'{weight.name}.q{scheme.head}', pack(codes, scheme.head)), stored_scales(graph, f'{weight.name}.scale', scale), block, scheme.head
 
+# %% ../nbs/07a_quantize.ipynb #344dce41
 def _save(model, source, out):
     import onnx_ir as ir
     out.mkdir(parents=True, exist_ok=True)

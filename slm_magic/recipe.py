@@ -114,6 +114,7 @@ def upstream_options(
     return {n.target.id: Option(n.target.id, _simple_type(n.annotation), None, f'see {cls}', group) for n in body
             if isinstance(n, ast.AnnAssign) and n.target.id not in _ours and n.target.id not in own}
 
+# %% ../nbs/00_recipe.ipynb #5b0527fd
 def training_options(): return upstream_options('transformers', 'training_args.py', 'TrainingArguments', 'TrainingArguments')
 
 def method_options(
@@ -124,6 +125,7 @@ def method_options(
     names = upstream_options('peft', m.file, m.config, m.config) if m.config else {}
     return {k: o for k,o in names.items() if k not in m.fixed and k not in m.hidden}
 
+# %% ../nbs/00_recipe.ipynb #3f443ef8
 @cache
 def recipe_options() -> dict[str, Option]:
     "Every name a recipe accepts: ours first, then those of the methods, then `TrainingArguments` with the names it used to have."
@@ -168,6 +170,7 @@ def check(
     if recipe.name and not str(recipe.name).replace('-', '').replace('_', '').replace('.', '').isalnum():
         raise RecipeError(f'name may hold letters, digits, dot, dash and underscore, not {recipe.name!r}.')
 
+# %% ../nbs/00_recipe.ipynb #426b0538
 def best_by(
     recipe:Recipe, # its `metric_for_best_model` and `greater_is_better`
 ) -> tuple[str, bool]: # name of the score in a run's metrics, whether more of it is better
@@ -175,6 +178,7 @@ def best_by(
     key = 'eval_' + str(recipe.upstream.get('metric_for_best_model') or 'loss').removeprefix('eval_')
     return key, bool(recipe.upstream.get('greater_is_better', not key.endswith('loss')))
 
+# %% ../nbs/00_recipe.ipynb #ea8ba18a
 def check_method(
     recipe:Recipe, # as in `check`
 ):
@@ -197,6 +201,7 @@ def is_jsonl(
     lines = [o for o in (body or '').splitlines() if o.strip()]
     return bool(lines) and all(o.lstrip().startswith('{') for o in lines)
 
+# %% ../nbs/00_recipe.ipynb #3a20f275
 def parse_cell(
     options:dict,        # schema of the magic
     line:str,            # what follows the magic's name
@@ -213,9 +218,11 @@ def parse_cell(
     if values is not None and not isinstance(values, dict): raise RecipeError('the body must be YAML of the form `key: value`, or JSON lines.')
     return given, {str(k): _objects(v, namespace) for k,v in (values or {}).items()}
 
+# %% ../nbs/00_recipe.ipynb #3e1bd466
 class Inline(str):
     "JSON lines written in the notebook itself, as opposed to the name of a file."
 
+# %% ../nbs/00_recipe.ipynb #034c4e6d
 def _objects(value, namespace):
     if isinstance(value, list): return [_objects(o, namespace) for o in value]
     if isinstance(value, str) and value.startswith('$') and value[1:].isidentifier():

@@ -42,6 +42,7 @@ def render_rows(
     else: pairs,how = [(question(o)+'\n', as_text(o.get(answer))) for o in rows],'as two lines of text'
     return pairs, f"{' + '.join(names) or 'nothing'} → {answer}, {how}"
 
+# %% ../nbs/00_render.ipynb #b898a39a
 def column_names(rows): return list(dict.fromkeys(k for row in rows[:1000] for k in row))
 
 # %% ../nbs/00_render.ipynb #3c8b4549
@@ -88,6 +89,7 @@ def prompt_parts(
     (prompt,_),= render_rows([{**dict.fromkeys(columns), **dict.fromkeys(names, mark), **always, answer: 'x'}], recipe, tokenizer, head)[0]
     return _around(prompt)
 
+# %% ../nbs/00_render.ipynb #018ee243
 def _around(prompt):
     before,_,after = prompt.partition('qzxj')
     return dict(prefix=before, suffix=after)

@@ -44,6 +44,7 @@ def duplicates(
     for n,pair in zip(numbers, pairs): groups[pair].append(n)
     return [o for o in groups.values() if len(o) > 1]
 
+# %% ../nbs/00_report.ipynb #1e1e23fc
 def conflicts(
     pairs:list[tuple[str, str]], # prompt and completion
     numbers:list[int],           # of the rows
@@ -54,6 +55,7 @@ def conflicts(
         if p: answers[p][c.strip()].append(n)
     return [dict(prompt=p, answers=dict(o)) for p,o in answers.items() if len(o) > 1]
 
+# %% ../nbs/00_report.ipynb #453c1c52
 def near_leaks(
     train:list[str],          # prompts to train on
     train_numbers:list[int],  # of the rows
@@ -147,6 +149,7 @@ def make_report(
         classes=classes, rare=[k for k,(n,_) in classes.items() if n < 5], outliers=[[n, o] for n,o in zip(kept, lengths) if o > max(10*middle, 64)], residue=residue(pairs, numbers, columns, tok) if causal else [],
         cut_part='the end' if not causal else 'the oldest part of the conversation, after its system message,' if any(asked(o)[0] for o in train.prompts) else 'the beginning of the prompt', **found)
 
+# %% ../nbs/00_report.ipynb #92b6e36b
 def histogram(
     lengths:list[int], # of rows [tokens]
     bins:int=30,       # bars at most
@@ -185,6 +188,7 @@ def report_notes(
     say(r.endless, lambda k,o: f'{n(k)} do not end with {r.stop}, so the model may never stop generating: {listed(o)}')
     return res
 
+# %% ../nbs/00_report.ipynb #4933efc2
 def report_facts(
     r:DataReport, # what was found
 ) -> list[str]:
@@ -192,6 +196,7 @@ def report_facts(
     ends = [f'{r.rows-len(r.endless):,} of {r.rows:,} rows end with {r.stop}'] if r.stop else []
     return [f'{r.rows:,} rows to train on, {r.eval_rows:,} held out', f"{r.tokens:,} tokens in an epoch, {r.learned:,} learned; rows of {r.lengths['shortest']:,} to {r.lengths['longest']:,} tokens, median {r.lengths['median']:g}", *ends]
 
+# %% ../nbs/00_report.ipynb #aae49553
 def report_figure(
     r:DataReport, # what was found
     most:int=12,  # classes to draw
@@ -215,6 +220,7 @@ def report_figure(
     for ax in axes: ax.spines[['top', 'right']].set_visible(False)
     return fig
 
+# %% ../nbs/00_report.ipynb #1b90c432
 def draw_report(
     r:DataReport, # what was found
 ) -> str:

@@ -16,6 +16,7 @@ def _scales(x, bits):
     small,unit = in_a_byte(x.gather(-1, x.abs().argmax(-1, keepdim=True))[..., 0] / -2**(bits-1), up=bits == 8)
     return small.float()*unit
 
+# %% ../nbs/07_rounding.ipynb #153b5596
 def in_a_byte(
     scale,         # [outputs, blocks]
     up:bool=False, # away from zero instead of to the nearest
@@ -28,6 +29,7 @@ def in_a_byte(
     more = (near == 0) | up & (near.float().abs() < (scale/unit).abs()*(1-1e-6))
     return (near.view(torch.uint8) + more.to(torch.uint8)).view(torch.float8_e4m3fn), unit
 
+# %% ../nbs/07_rounding.ipynb #a74a73a1
 def _codes(x, scale, bits): return (x/scale).add_(2**(bits-1)).round_().clamp_(0, 2**bits-1)
 
 def round_nearest(
@@ -41,6 +43,7 @@ def round_nearest(
     scale = _scales(x, bits)
     return _codes(x, scale[..., None], bits).to(torch.uint8), scale
 
+# %% ../nbs/07_rounding.ipynb #b0990543
 def dequantize(
     codes,     # [outputs, blocks, block]
     scale,     # [outputs, blocks]
@@ -74,12 +77,14 @@ def gptq(
         moved += weight[a:b] @ missed.pow(2)
     return codes.T.reshape(len(w), -1, block).contiguous(), scale, moved - added*errors.pow(2).sum(0)
 
+# %% ../nbs/07_rounding.ipynb #787c000c
 def _factors(hessian):
     "The upper u with ones on its diagonal and the vector d for which u @ diag(d) @ uᵀ is `hessian`"
     import torch
     r = torch.linalg.cholesky(hessian.flip(0, 1)).flip(0, 1)
     return r/r.diag(), r.diag()**2
 
+# %% ../nbs/07_rounding.ipynb #ac3412cf
 def _gptq_step(x, wanted, scales, back, bits):
     "Of some columns, which are rows here: codes, their errors, and by how much they miss what was wanted of them, which is used up. In NumPy, which takes less time to begin something so small"
     import numpy as np, torch

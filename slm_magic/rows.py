@@ -28,6 +28,7 @@ def read_jsonl(
         rows.append(row)
     return rows
 
+# %% ../nbs/00_rows.ipynb #df799789
 def read_json(
     text:str,  # a JSON document, or JSON lines under the wrong name
     name:str,  # file name for messages
@@ -76,10 +77,12 @@ def _arrow(path):
         with pa.memory_map(str(path)) as f: return pa.ipc.open_stream(f).read_all().to_pylist()
     except (pa.ArrowInvalid, OSError) as e: raise RecipeError(f'{path}: not a readable {path.suffix[1:]} file ({str(e)[:80]}).') from None
 
+# %% ../nbs/00_rows.ipynb #02b79fc2
 READERS = {'.jsonl': read_jsonl, '.ndjson': read_jsonl, '.json': read_json, '.csv': read_csv, '.tsv': read_csv,
            '.txt': lambda text,name: [dict(text=o.rstrip('\r')) for o in text.split('\n') if o.strip()]}
 _openers = {'.gz': gzip.open, '.bz2': bz2.open, '.xz': lzma.open}
 
+# %% ../nbs/00_rows.ipynb #7c6a2f98
 def _decoded(path):
     "Text of a file, compressed or not"
     try:
@@ -91,6 +94,7 @@ def _decoded(path):
         looks = 'utf-16' if raw[:2] in (b'\xff\xfe', b'\xfe\xff') or b'\0' in raw[:100] else 'latin-1'
         raise RecipeError(f"{path}: not UTF-8 text (byte {e.start}); its encoding looks like {looks}.\nSave it as UTF-8, as in: Path('new').write_text(Path('old').read_text('{looks}'), 'utf-8')") from None
 
+# %% ../nbs/00_rows.ipynb #ee8cd2e6
 def read_file(
     path:Path, # .jsonl .json .csv .tsv .txt (also .gz .bz2 .xz) .parquet .arrow .feather, or a folder written by `Dataset.save_to_disk`
 ) -> list[dict]:
@@ -106,6 +110,7 @@ def read_file(
     if kind not in READERS: raise RecipeError(f"{path}: unknown kind of file '{path.suffix}'; use one of {', '.join([*READERS, '.parquet', '.arrow'])}.")
     return READERS[kind](_decoded(path), plain_name)
 
+# %% ../nbs/00_rows.ipynb #025d652b
 def _missing(name):
     path = Path(name)
     near = [o.name for o in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -160,6 +165,7 @@ def load_rows(
     if not rows: raise RecipeError(f'the data{what} is empty; it needs at least one row.')
     return take_slice([{str(k): plain(v) for k,v in o.items()} for o in rows], split)
 
+# %% ../nbs/00_rows.ipynb #f7dbda05
 def _table(source):
     "Rows of an object"
     if isinstance(source, Inline): return read_jsonl(source, 'the cell')
@@ -174,6 +180,7 @@ def _table(source):
     for column,feature in (getattr(source, 'features', None) or {}).items(): _name_classes(rows, column, feature)
     return rows
 
+# %% ../nbs/00_rows.ipynb #c603f77c
 def _name_classes(rows, column, feature):
     "Put names in place of the integers of a `ClassLabel`, alone or in a list"
     names = getattr(feature, 'names', None) or getattr(getattr(feature, 'feature', None), 'names', None)
@@ -181,6 +188,7 @@ def _name_classes(rows, column, feature):
     def name(v): return [name(o) for o in v] if isinstance(v, list) else v if v is None or v < 0 else names[v]
     for row in rows: row[column] = name(row[column])
 
+# %% ../nbs/00_rows.ipynb #4d1a87ca
 def on_hub(
     source, # data of a recipe
 ) -> bool:
@@ -188,6 +196,7 @@ def on_hub(
     if type(source) is not str or Path(source).expanduser().exists() or Path(source).suffix in (*READERS, *_openers, '.parquet', '.arrow', '.feather'): return False
     return re.fullmatch(r'[\w.-]+/[\w.-]+', source) is not None
 
+# %% ../nbs/00_rows.ipynb #0787a51c
 def _named(name, split):
     "What the file, the files or the Hub id `name` holds"
     path = Path(name).expanduser()

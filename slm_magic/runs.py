@@ -78,6 +78,7 @@ def cells(o) -> list[str]:
     "The words of a row, after name, state and curve."
     return [o['model'], o['data'], o['method'], score_words(o), step_words(o), '' if o['time'] is None else clock(o['time']), size_words(o['size_mb']), o['licence'], when(o['started'])]
 
+# %% ../nbs/10_runs.ipynb #8c279fae
 HEAD = 'run', 'state', 'loss', 'model', 'data', 'method', 'best eval', 'steps', 'time', 'size', 'licence', 'started'
 RIGHT = 'best eval', 'steps', 'time', 'size'
 
@@ -89,6 +90,7 @@ def table_text(rows:list[dict]) -> str:
     for l in lines: width[:2] = [max(a, len(b)) for a,b in zip(width, l[:2])]
     return '\n'.join('  '.join(c.rjust(w) if h in RIGHT and len(l) == len(HEAD) else c.ljust(w) for c,w,h in zip(l, width, HEAD)).rstrip() for l in lines)
 
+# %% ../nbs/10_runs.ipynb #ff8acd8b
 def table_html(rows:list[dict]) -> str:
     "The rows as an HTML table, with curves."
     style = 'padding:2px 10px 2px 0;white-space:nowrap;'
@@ -129,6 +131,7 @@ class RunPage(Run):
                 f'<img alt="loss curves of {escape(self.id)}" style="max-width:100%" src="data:image/svg+xml;base64,{svg}"/>{draw_diagnosis(self.diagnosis)}{self.family()._repr_html_()}'
                 f'<details><summary>the cell that repeats it</summary>{run_cell(self)._repr_html_()}</details>')
 
+# %% ../nbs/10_runs.ipynb #3ccf0f7b
 def run_folders(
     home, # folder of all runs
 ) -> list[Path]:
@@ -170,6 +173,7 @@ def trials_of(folder:Path) -> list[Path]: # of a search
     s = Search(folder)
     return [o for o in map(s.trial_path, range(len(s.points))) if o.is_dir()]
 
+# %% ../nbs/10_runs.ipynb #9ab3f511
 def check_removal(
     folder:Path,   # to be removed
     rows:list[dict], # of all runs
@@ -277,6 +281,7 @@ class Runs:
         states = ', '.join(f"{k} {s}" for s in dict.fromkeys(o['status'] for o in self.rows) if (k := sum(o['status'] == s for o in self.rows)))
         return f"{shown if shown == n else f'{shown} of {n}'} run{'s'*(n != 1)} in {self.path}{': ' if states else ''}{states}, {size_words(sum(o['size_mb'] for o in self.rows))}" + (f'; the first {self.limit} are shown' if shown > self.limit else '') + self.searches()
 
+# %% ../nbs/10_runs.ipynb #e85d0f5f
 def readable(run:Run) -> Run:
     "`run`, unless its folder is broken: then a `RecipeError` says why."
     row = summary(run.path)

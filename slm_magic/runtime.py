@@ -49,6 +49,7 @@ def answering(genai, prompts, adapters, new_tokens=48):
     said = [list(genai_tokens(genai, o, new_tokens, a)) for a in (None, *adapters) for o in prompts]
     return said, time.perf_counter()-start
 
+# %% ../nbs/07f_runtime.ipynb #68b21637
 def speculation(
     folder,                  # ONNX folder
     prompts:list[list[int]], # token ids

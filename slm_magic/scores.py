@@ -33,6 +33,7 @@ def confusion_figure(
     fig.colorbar(picture, label='share of the true class')
     return fig
 
+# %% ../nbs/05_scores.ipynb #34b0ff04
 def loss_figure(
     rows,          # DataFrame with loss, and loss_before when there are two models
     title:str='',  # above the picture

@@ -52,6 +52,7 @@ def moments(
     "The steps whose weights are still known."
     return dict(sorted(({int(o.name[5:]): o for o in checkpoints(run)} | dict.fromkeys(run.snapshots.steps)).items()))
 
+# %% ../nbs/05_scrub.ipynb #d4566a30
 class RunThen(Run):
     "`run` with another model and a name that says so, for what takes a run."
     def __init__(self, run:Run, step:int, model):
@@ -59,6 +60,7 @@ class RunThen(Run):
         self._model,self.step = model,step
     id = name = property(lambda self: f'{self.path.name} at step {self.step}')
 
+# %% ../nbs/05_scrub.ipynb #46a47d0f
 class RunAt:
     "A run as it was at a step: it answers and is scored, and it is not the run that can be resumed."
     def __init__(self, run:Run, step:int, model):
@@ -66,6 +68,7 @@ class RunAt:
         self.then,self.generate,self.embed,self.similarity,self.evaluate = then,then.generate,then.embed,then.similarity,then.evaluate
     def __repr__(self): return f'{self.run!r} at step {self.step}'
 
+# %% ../nbs/05_scrub.ipynb #ad90f83e
 def at(
     run:Run,  # trained in this kernel, or with checkpoints
     step:int, # of its training

@@ -79,6 +79,7 @@ class Shared:
                             kl_without=distance(o.exact['prove'], onnx_logits(Decoder(folder)), rows, labels)['kl'], size_mb=(folder/o.file).stat().st_size/1e6, **costs(genai, closed, loaded, sum(rows, [])[:96])))
         return res
 
+# %% ../nbs/07e_share.ipynb #3b304716
 def costs(
     genai,         # open to adapters
     closed,        # the same graph, not opened

@@ -63,6 +63,8 @@ class Axis:
 
 # %% ../nbs/00_space.ipynb #599db745
 NOT_SEARCHED = dict.fromkeys(('data', 'eval', 'train_split', 'eval_split', 'seed'), 'decides which rows the trials are compared on') | dict.fromkeys(('metric_for_best_model', 'greater_is_better', 'loss', 'metrics'), 'decides what the trials are compared by') | dict.fromkeys(('name', 'output_path', 'logging_dir'), 'belongs to the whole search') | dict(augment='is a function, which no file can hold')
+
+# %% ../nbs/00_space.ipynb #c3ab5e42
 _number = r'[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?'
 _kinds = dict(float='float', uniform='float', loguniform='float', int='int', choice='choice', categorical='choice')
 
@@ -84,6 +86,7 @@ def parse_axis(
         return Axis(o.name, 'choice', tuple({json.dumps(v, default=repr): v for v in values}.values()))
     return parse_range(o, _kinds[kind], d | (dict(log=True) if kind == 'loguniform' else {}), where)
 
+# %% ../nbs/00_space.ipynb #ffd44311
 def as_mapping(value, where) -> dict:
     "The long form of what is written."
     if isinstance(value, (list, tuple)): return dict(values=list(value))
@@ -96,6 +99,7 @@ def as_mapping(value, where) -> dict:
         if k not in (known := ('type', 'low', 'high', 'log', 'step', 'values')): raise RecipeError(f"{where}: unknown key '{str(k)[:40]}'; there are {', '.join(known)}.{suggest(k, known)}")
     return d
 
+# %% ../nbs/00_space.ipynb #9babe616
 def parse_range(o, kind, d, where) -> Axis:
     "A range whose ends are right."
     def number(k, **more):
@@ -112,6 +116,7 @@ def parse_range(o, kind, d, where) -> Axis:
     for x in low,high: coerce(o, x, 'search_space')
     return Axis(o.name, kind, (), low, high, log, step)
 
+# %% ../nbs/00_space.ipynb #015efeb0
 def parse_space(
     space:dict, # key of a recipe to list or range
 ) -> dict[str, Axis]:

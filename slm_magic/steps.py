@@ -82,6 +82,7 @@ def make_callback(
             self.since = time.time()
     return RunCallback()
 
+# %% ../nbs/04_steps.ipynb #79321887
 def gpu_use() -> dict: # nothing without a GPU
     "Most memory taken so far [MB] and share of the time at work [%]; the latter where NVIDIA's library can be asked."
     import torch
@@ -90,6 +91,7 @@ def gpu_use() -> dict: # nothing without a GPU
     except Exception: busy = {} # it is not installed, or not allowed to ask
     return dict(gpu_memory_mb=round(torch.cuda.max_memory_allocated()/1e6, 1)) | busy
 
+# %% ../nbs/04_steps.ipynb #0658d41e
 def finite(x): return x if x is None or math.isfinite(x) else None
 
 def append(run, row):
@@ -98,6 +100,7 @@ def append(run, row):
         f.write(json.dumps(row) + '\n')
         f.flush()
 
+# %% ../nbs/04_steps.ipynb #d86117a2
 def since_best(run) -> int:
     "Evaluations since the best one."
     best = run.best
@@ -115,6 +118,7 @@ def sample_prompts(
     n = min(wanted, len(source))
     return [(source.prompts[i], source.completions[i]) for i in (len(source)*k//n for k in range(n))]
 
+# %% ../nbs/04_steps.ipynb #51456219
 def sample_answers(
     plan:Plan, # its sample prompts
     model,     # as `plan.data.head` says
@@ -122,6 +126,7 @@ def sample_answers(
     "What `model` says to the sample prompts."
     return predict(model, plan.tokenizer, [p for p,_ in sample_prompts(plan)], plan.data.head, max_new_tokens=answer_length(plan), max_length=plan.data.max_length)
 
+# %% ../nbs/04_steps.ipynb #4abe2d55
 def runs_on(
     plan:Plan,    # what is learned
     expected:str, # answer, '' when nobody knows it
@@ -131,6 +136,7 @@ def runs_on(
     most = answer_length(plan)
     return isinstance(answer, Cut) and (len(plan.tokenizer(expected).input_ids) < most-1 if expected else most < 64)
 
+# %% ../nbs/04_steps.ipynb #bb725137
 def show_samples(run, plan, model, base, step, tell):
     "Answer the sample prompts, keep them in `samples.jsonl` and tell the listeners."
     pairs = sample_prompts(plan)

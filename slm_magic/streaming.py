@@ -35,6 +35,7 @@ def room(
     if n >= longest: raise RecipeError(f'the prompt has {n:,} tokens, and this model reads and writes at most {longest:,} in all; leave out at least {n-longest+1:,} of them.')
     return min(max_new_tokens, longest-n)
 
+# %% ../nbs/02_streaming.ipynb #5dbdfee8
 def context_length(
     model, # PyTorch model
 ) -> int|None:
@@ -82,6 +83,7 @@ def torch_tokens(
         enough.set()
         thread.join()
 
+# %% ../nbs/02_streaming.ipynb #f07a775e
 def stream_answer(
     model,                 # causal language model
     tokenizer,             # its tokenizer

@@ -55,6 +55,7 @@ def spark_lines(evals, steps) -> list: # of lists of points
     loss = points(steps, 'loss')
     return [list(zip([x for x,_ in loss], smooth([y for _,y in loss], .6))), points(evals, 'eval_loss')]
 
+# %% ../nbs/09_summary.ipynb #76944a38
 def spark_svg(
     evals:list[dict],  # from `read_log`
     steps:list[dict],  # likewise
@@ -70,6 +71,7 @@ def spark_svg(
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">{"".join(path(l, colours[k]) for l,k in zip(lines, ("smoothed", "eval_loss")) if l)}</svg>'
     return f'<img alt="loss from {ys[0]:.3g} to {lines[0][-1][1] if lines[0] else ys[-1]:.3g}" width="{width}" height="{height}" src="data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"/>'
 
+# %% ../nbs/09_summary.ipynb #3630b744
 def spark_text(
     evals:list[dict],  # from `read_log`
     steps:list[dict],  # likewise
@@ -84,6 +86,7 @@ def spark_text(
 # %% ../nbs/09_summary.ipynb #084b5026
 MARKS = 'status.json', 'recipe.yaml', 'metrics.jsonl' # a folder with none of these was never a run
 
+# %% ../nbs/09_summary.ipynb #6e710632
 def folder_size(
     path, # a folder
 ) -> int:
@@ -95,6 +98,7 @@ def folder_size(
             except OSError: pass # it has just gone, or is not ours to see
     return res
 
+# %% ../nbs/09_summary.ipynb #2b2cf649
 def short_name(
     value,      # `model` or `data` of a recipe
     home:Path,  # folder of the run
@@ -106,6 +110,7 @@ def short_name(
     if home in path.parents: return 'notebook' # rows that had no file of their own
     return f'{path.parent.name}/{path.name}' if path.name == 'model' else path.name if path.is_absolute() or path.exists() else str(value)
 
+# %% ../nbs/09_summary.ipynb #0c71d075
 def needed_runs(
     recipe:dict, # its model, data and eval
     home:Path,   # folder of the run
@@ -139,6 +144,7 @@ def why_unreadable(e) -> str:
     if isinstance(e, OSError): return f'{Path(e.filename or "").name}: {e.strerror or e}'
     return f'{type(e).__name__}: {" ".join(str(e).split())[:120]}'
 
+# %% ../nbs/09_summary.ipynb #2ffc32ca
 def read_summary(path:Path) -> dict:
     "The same for a folder that has a `status.json`."
     def read(name): return read_json(path/name)
@@ -157,6 +163,7 @@ def read_summary(path:Path) -> dict:
                 step=last.get('step'), max_steps=number(recipe.get('max_steps')), time=time, licence=str(env.get('licence') or ''), started=number(state.get('started')), data_sha256=env.get('data_sha256'),
                 rows=number(facts.get('rows')), eval_rows=number(facts.get('eval_rows')), resumed=state.get('resumed') or [], needs=needed_runs(recipe, path), evals=evals, steps=steps)
 
+# %% ../nbs/09_summary.ipynb #644628eb
 def read_json(path:Path) -> dict:
     "A JSON file that holds an object; the error names the file."
     try: res = json.loads(path.read_text(encoding='utf-8'))

@@ -34,6 +34,7 @@ def draws(
     rng = np.random.default_rng(seed)
     for _ in range(n): yield rng.integers(size, size=size)
 
+# %% ../nbs/02_sure.ipynb #bb5e5bf8
 def redrawn_mean(
     values:list[float],       # sum of each row
     weights:list[float]=None, # what each row's sum is a sum over; default: 1
@@ -45,6 +46,7 @@ def redrawn_mean(
     w = np.ones(len(v)) if weights is None else np.asarray(weights, float)
     return np.array([v[i].sum()/max(w[i].sum(), 1e-12) for i in draws(len(v), **kwargs)])
 
+# %% ../nbs/02_sure.ipynb #87b70190
 def middle(
     values, # of all draws
 ) -> tuple[float, float]:
@@ -96,6 +98,7 @@ def calibration_bins(
     for c,h in zip(confidences, hits, strict=True): groups.setdefault(min(int(c*bins), bins-1), []).append((c, h))
     return [(sum(c for c,_ in g)/len(g), sum(h for _,h in g)/len(g), len(g)) for _,g in sorted(groups.items())]
 
+# %% ../nbs/02_sure.ipynb #b930cc77
 def calibration_error(
     confidences:list[float], # as for `calibration_bins`
     hits:list[bool],         # likewise

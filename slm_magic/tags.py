@@ -26,6 +26,7 @@ def bio_spans(
         before = None if mark in 'ESLU' else label
     return res
 
+# %% ../nbs/00_tags.ipynb #6ff398f3
 def from_words(
     words:list[str], # of one text
     tags:list,       # one per word
@@ -67,6 +68,7 @@ def is_tagged(
     def marked(o): return isinstance(o, dict) and {'start', 'end'} <= o.keys() or isinstance(o, (list, tuple)) and len(o) == 3 and isinstance(o[0], int) and isinstance(o[2], str)
     return all(a is None or isinstance(a, (list, tuple)) and all(map(marked, a)) for _,a in pairs) and any(a for _,a in pairs)
 
+# %% ../nbs/00_tags.ipynb #c8fb009c
 def entity_rows(
     rows:list[dict],    # tagged, as `is_tagged` says
     question:str,       # column of the text or the words
@@ -81,6 +83,7 @@ def entity_rows(
         res.append(o | {question: text, answer: [show_entity(text, e, places) for e in found]})
     return res
 
+# %% ../nbs/00_tags.ipynb #dc713e92
 def show_entity(text, entity, places=True):
     "`entity` as the answer lists it."
     res = dict(label=entity['label'], text=text[entity['start']:entity['end']])
@@ -118,6 +121,7 @@ def tag_set(
     "O, and B and I of every type, the types in alphabetical order."
     return ['O'] + [f'{m}-{o}' for o in sorted({e['label'] for a in answers for e in json.loads(a)}) for m in 'BI']
 
+# %% ../nbs/00_tags.ipynb #b736a2e7
 def tag_words(
     words:list[tuple[int, int, int]], # from `words_of`
     entities:list[dict],              # label, start, end
@@ -130,6 +134,7 @@ def tag_words(
         begun = e
     return res
 
+# %% ../nbs/00_tags.ipynb #d11059fa
 def read_tags(
     text:str,   # that was tagged
     words:list, # its words

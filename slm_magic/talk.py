@@ -35,16 +35,19 @@ class Voice:
     say:object    # text or messages, and the longest answer [tokens] -> an iterator over pieces
     alone:str=''  # why it hears one text at a time; empty when it takes conversations
 
+# %% ../nbs/09a_talk.ipynb #1e3adafc
 def key_of(path, *more) -> tuple:
     "Names the weights in a folder, and when they were written."
     files = [Path(path)/o for o in ('report.json', 'status.json', 'config.json', 'adapter_config.json')]
     return str(Path(path).absolute()), *more, max((o.stat().st_mtime_ns for o in files if o.exists()), default=0)
 
+# %% ../nbs/09a_talk.ipynb #9a7f5457
 def why_alone(tokenizer, parts, classes=None) -> str:
     "Why a language model hears one text at a time."
     if classes: return f'answers each text by itself with one of {len(classes)} classes'
     return '' if takes_turns(tokenizer, parts) else 'was trained on single prompts, not on conversations'
 
+# %% ../nbs/09a_talk.ipynb #2f6d1f70
 def run_voice(
     run:Run,        # any that gives answers
     base:bool=False,# the model it started from instead, asked in the same form
@@ -59,6 +62,7 @@ def run_voice(
     alone = why_alone(run.tokenizer, run.facts['prompt'], run.classes) if run.head == 'causal' else 'reads each text by itself'
     return Voice('base' if base else run.id, key_of(run.path, run.id, base), say, alone)
 
+# %% ../nbs/09a_talk.ipynb #f90048ff
 def bundle_voice(
     bundle:Bundle,    # made by `optimize`
     adapter:str=None, # of it
@@ -69,6 +73,7 @@ def bundle_voice(
     alone = why_alone(bundle.tokenizer, bundle.parts(adapter), bundle.known(adapter).get('Classes'))
     return Voice(name, key_of(bundle.path, adapter), lambda asked, n: bundle.generate(asked, adapter, stream=True, max_new_tokens=n), alone)
 
+# %% ../nbs/09a_talk.ipynb #bbfb6beb
 @lru_cache(2)
 def folder_voice(
     path:str,  # folder of a model or an adapter, or a Hub id
@@ -95,6 +100,7 @@ def opened(thing, runs_dir='runs'):
     found = open_thing(thing, runs_dir)
     return reopened(type(found), *key_of(found.path)) if isinstance(thing, (str, Path)) and isinstance(found, (Run, Bundle)) else found
 
+# %% ../nbs/09a_talk.ipynb #400cb0df
 def whom(
     thing,            # Run, Bundle, name of a run, folder, or Hub id
     adapter:str=None, # of a bundle
@@ -109,6 +115,7 @@ def whom(
     if not Path(found).is_dir() and '/' not in str(found): raise RecipeError(f"there is no run, bundle or model folder '{str(found)[:80]}'.{suggest(str(found), [o.parent.name for o in Path(runs_dir).glob('*/status.json')])}")
     return folder_voice(str(found), key_of(found)[-1])
 
+# %% ../nbs/09a_talk.ipynb #9a737472
 def other(
     vs,               # base, an adapter of the first, or whatever `whom` takes
     thing,            # the first
@@ -152,6 +159,7 @@ class Conversation:
     def __repr__(self): return '\n'.join(f'{who}: {text}' for who,text in self.lines()) or f'nothing was said to {self.name} yet'
     def _repr_html_(self): return table(['', ''], [(f'<b>{escape(who)}</b>', pre(text)) for who,text in self.lines()]) or f'<p>{escape(repr(self))}</p>'
 
+# %% ../nbs/09a_talk.ipynb #ad0c021e
 def pre(text) -> str:
     "HTML of a text as it was written."
     return f'<div style="white-space:pre-wrap;overflow-wrap:anywhere">{escape(text)}</div>'
@@ -189,10 +197,12 @@ class Columns:
 # %% ../nbs/09a_talk.ipynb #b229f9cc
 conversations = {} # of this kernel, by the key of a voice
 
+# %% ../nbs/09a_talk.ipynb #cf27c633
 def note_of(voice, talk) -> str:
     "A line for who would expect an earlier turn to count."
     return f'({voice.name} {voice.alone}: what was said before is not passed on)' if voice.alone and talk.messages else ''
 
+# %% ../nbs/09a_talk.ipynb #033d5f7a
 def chat(
     model=None,              # whom to ask: Run, Bundle, name of a run, folder, or Hub id
     prompt:str=None,         # what to say; None gives the conversation so far
@@ -216,6 +226,7 @@ def chat(
     if vs is None: return print_answer(voices[0], talks[0], prompt, max_new_tokens)
     return beside(voices, talks, prompt, max_new_tokens)
 
+# %% ../nbs/09a_talk.ipynb #10d8f60a
 _stopped = 'stopped; what was said so far is kept'
 
 def print_answer(voice, talk, prompt, max_new_tokens) -> str:
@@ -231,6 +242,7 @@ def print_answer(voice, talk, prompt, max_new_tokens) -> str:
     except KeyboardInterrupt: print(f'\n[{_stopped if said else "stopped before anything was said"}]')
     return said
 
+# %% ../nbs/09a_talk.ipynb #5a1fdabb
 def beside(voices, talks, prompt, max_new_tokens) -> dict[str, str]:
     "Show two answers side by side."
     names = [voices[0].name, unique(voices[1].name, {voices[0].name})]

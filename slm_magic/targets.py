@@ -59,6 +59,7 @@ def find_target(
 
 _makes = [o.name for o in TARGETS.values() if not o.needs]
 
+# %% ../nbs/07f_targets.ipynb #1de6d054
 def named_target(
     provider:str, # a name in `TARGETS`, or onnxruntime's
 ) -> Target:
@@ -68,6 +69,7 @@ def named_target(
     if not found: raise RecipeError(f"provider cannot be {str(provider)[:60]!r}; choose one of: {', '.join(TARGETS)}.{suggest(word, [*TARGETS, *(o.provider for o in TARGETS.values())])}")
     return found
 
+# %% ../nbs/07f_targets.ipynb #9620f3bd
 def likely_target(
     device:str=None, # cpu, gpu or npu
 ) -> Target:

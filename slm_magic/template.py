@@ -43,11 +43,13 @@ class Template:
 
     def __str__(self): return ''.join('{'+o+'}' if i%2 else o for i,o in enumerate(self.parts))
 
+# %% ../nbs/00_template.ipynb #1094b805
 def _bad_hole(name, columns, extra):
     if re.search(r'[.\[\]()!:]', name) or extra:
         return f"the template hole '{{{name}}}' is not a plain column name: attributes, indexing, calls and formats are not allowed.\nThe columns are {', '.join(columns)}."
     return f"the template names the column '{name}', which the data does not have.{suggest(name, columns)}\nThe columns are {', '.join(columns)}."
 
+# %% ../nbs/00_template.ipynb #25380eca
 def as_text(
     value, # a cell of the table
 ) -> str:
@@ -66,6 +68,7 @@ KNOWN = [tuple(o.split()) for o in (
     'sentence1 sentence2 label', 'premise hypothesis label', 'phrase tone', 'tokens ner_tags', 'tokens tags', 'words tags', 'text entities', 'text labels')]
 _ids = {'id', 'idx', 'index', 'uid', 'uuid', 'guid', 'unnamed: 0', '__index_level_0__', ''}
 
+# %% ../nbs/00_template.ipynb #1863f8d2
 @about('columns')
 def find_columns(
     columns:list[str],  # what the data has
@@ -84,6 +87,7 @@ def find_columns(
     raise RecipeError(f"cannot tell which columns hold the question and the answer among {', '.join(columns)}.{several}\n"
                       f"Say it, as in:  columns: {{prompt: {(names or columns)[0]}, completion: {(names or columns)[-1]}}}")
 
+# %% ../nbs/00_template.ipynb #280eb5a5
 def _mapped(columns, mapping):
     unknown = set(mapping) - {'prompt', 'completion', 'system'}
     if unknown or 'completion' not in mapping: raise RecipeError('columns: needs `completion:` and takes `prompt:`, as in {prompt: question, completion: answer}.')
@@ -185,6 +189,7 @@ def encode_rows(
         res.append((start + ids, [-100]*len(start) + labels, asked))
     return res
 
+# %% ../nbs/00_template.ipynb #bd669d5a
 def encode(
     tokenizer,                 # transformers tokenizer, fast
     prompt:str,                # text that is given
@@ -195,6 +200,7 @@ def encode(
     "Token ids and labels of one row."
     return cut(*encode_rows(tokenizer, [(prompt, completion)], train_on)[0], max_length)
 
+# %% ../nbs/00_template.ipynb #62f93e8d
 def cut(
     ids:list[int],     # tokens
     labels:list[int],  # labels, of the same length

@@ -40,6 +40,7 @@ def open_run(
         return thing.best
     return thing.then if isinstance(thing, RunAt) else thing
 
+# %% ../nbs/05_tested.ipynb #ee0ab410
 def open_thing(
     thing,           # as for `open_run`, or a bundle or the folder of one
     runs_dir='runs', # folder of all runs
@@ -52,6 +53,7 @@ def open_thing(
 
 def is_bundle(thing): return hasattr(thing, 'logits') and hasattr(thing, 'report')
 
+# %% ../nbs/05_tested.ipynb #3861d133
 def base_of(
     run:Run, # a run
 ):
@@ -106,6 +108,7 @@ class Tested:
     head = property(lambda self: self.run.head if self.run else 'causal' if self.bundle else None)
     limit = property(lambda self: self.run and self.run.facts['max_length'])
 
+# %% ../nbs/05_tested.ipynb #7b8dd6de
 def find_tested(
     thing,           # from `open_thing`
     tokenizer=None,  # of a model given as an object
@@ -146,6 +149,7 @@ def examples_for(
     classes = run.labels if run else own_classes(it.config, head, [pairs[i][1] for i in kept])
     return Examples.of(it.tokenizer, [pairs[i] for i in kept], [rows[i] for i in kept], it.limit, head=head, classes=classes)
 
+# %% ../nbs/05_tested.ipynb #f653149f
 def bundle_pairs(
     it:Tested,        # a bundle without a run
     rows:list[dict],  # the table
@@ -154,6 +158,7 @@ def bundle_pairs(
     names,answer = find_columns(column_names(rows), it.recipe.columns)
     return [(it.bundle.prompt('\n'.join(as_text(o.get(k)) for k in names), it.adapter), as_text(o.get(answer))) for o in rows]
 
+# %% ../nbs/05_tested.ipynb #c6315c48
 def own_classes(
     config,           # of a model that is no run
     head:str,         # from `head_of`

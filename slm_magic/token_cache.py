@@ -41,6 +41,7 @@ def _lists(values, sizes):
     if len(flat) != sum(sizes): raise ValueError('the sizes do not belong to the values')
     return [flat[b-n:b] for b,n in zip(ends, sizes.tolist())]
 
+# %% ../nbs/00_token_cache.ipynb #157c9182
 def keep(
     path:Path, # folder to make
     made,      # from an encoder: ids, labels and number of lost tokens of each row
@@ -53,6 +54,7 @@ def keep(
                 numbers = np.array(values) # labels of pairs are grades, or NaN
                 np.save(tmp/f'{name}_{part}.npy', numbers if numbers.dtype.kind == 'f' and values else numbers.astype(np.int32))
 
+# %% ../nbs/00_token_cache.ipynb #ee020de0
 def kept(
     path:Path, # folder made by `keep`
 ) -> list[tuple[list[int], list[int], int]]:
@@ -61,6 +63,7 @@ def kept(
     ids,labels,lost = (_lists(*(np.load(path/f'{name}_{part}.npy', allow_pickle=False) for part in ('values', 'sizes'))) for name in ('ids', 'labels', 'lost'))
     return [(i, l, n[0]) for i,l,n in zip(ids, labels, lost, strict=True)]
 
+# %% ../nbs/00_token_cache.ipynb #d3b422bb
 def make_room(
     folder:Path, # of all entries
     most:float=MOST, # [MB]
@@ -73,6 +76,7 @@ def make_room(
         size += sum(f.stat().st_size for f in o.iterdir())/1e6
         if size > most: shutil.rmtree(o, ignore_errors=True)
 
+# %% ../nbs/00_token_cache.ipynb #6bbb2aa2
 def encoded(
     encoder,       # function (tokenizer, pairs, *settings) -> ids, labels and lost tokens of each row
     tokenizer,     # fast

@@ -69,6 +69,7 @@ def run_plan(
             finish(run, listeners, plan)
     return run
 
+# %% ../nbs/04_train.ipynb #3f0129ed
 def learn(
     plan:Plan,       # what to do
     run:Run,         # its folder
@@ -104,6 +105,7 @@ def learn(
     model = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False) # `bf16` and `fp16` are for training
     return model, callback.failure, kept, stopped, trainer.state.global_step
 
+# %% ../nbs/04_train.ipynb #c66e09e5
 def go(
     plan:Plan,       # what to do
     run:Run,         # its folder
@@ -118,6 +120,7 @@ def go(
         trainer._load_from_checkpoint(str(resume_from), trainer.model)
         trainer.state.global_step = step
 
+# %% ../nbs/04_train.ipynb #7372ea21
 def failure_message(
     run:Run,       # that ended early
     why:str,       # what happened
@@ -128,6 +131,7 @@ def failure_message(
     half = r.precision in ('bf16', 'fp16') or r.upstream.get('bf16') or r.upstream.get('fp16')
     return f"{run.id}: {why}; {left}.\nLower learning_rate ({r.learning_rate:g}){', use precision: fp32' if half else ''}{', or look at the loss' if r.loss else ''}."
 
+# %% ../nbs/04_train.ipynb #7ffebf5d
 def finish(run, listeners, plan):
     "The still picture, the card, and the last event."
     if run.rows: atomic_write(run.path/'curves.png', png_of(run.plot(), dpi=110))
@@ -147,6 +151,7 @@ def save_result(
         plan.tokenizer.save_pretrained(tmp)
         sync(tmp)
 
+# %% ../nbs/04_train.ipynb #874168ed
 def stop_at(
     model,      # causal language model, or its adapter
     tokenizer,  # its tokenizer
@@ -183,6 +188,7 @@ def finetune(
     plan = make_plan(Recipe.make(line=given) if recipe is None else recipe, runs_dir)
     return start(plan, create_run(plan.recipe, plan.data, plan.path), listeners, bg=bg)
 
+# %% ../nbs/04_train.ipynb #33ef322d
 def start(
     plan:Plan,         # what to do
     run:Run,           # its folder
@@ -211,6 +217,7 @@ def find_run(
         if is_search(path): raise RecipeError(f'{path.name} is a search and not a run: name one of its trials, as {path.name}-t01; %runs show {path.name} says which is best.')
     raise RecipeError(f"there is no run '{which}' in {runs_dir}.{suggest(which, [o.name for o in folders])}")
 
+# %% ../nbs/04_train.ipynb #d98f6bdb
 def resume_run(
     run:Run,         # stopped, failed or killed
     listeners:list,  # who hears of it
@@ -232,6 +239,7 @@ def resume_run(
     set_status(run, 'running', seconds=seconds, since=time.time(), resumed=[*run.state.get('resumed', ()), int(last.name[5:]) if last else 0], **this_process())
     return start(plan, run, listeners, last, bg)
 
+# %% ../nbs/04_train.ipynb #d89876c1
 def rewind(
     run:Run,  # that ended early
 ) -> Path|None: # its last checkpoint; None to start again
@@ -246,6 +254,7 @@ def rewind(
         else: o.unlink()
     return last
 
+# %% ../nbs/04_train.ipynb #14a39324
 def with_functions(
     run:Run,    # to go on with
     given:dict, # functions by key
@@ -260,6 +269,7 @@ def with_functions(
         raise RecipeError(f'{run.id} was started with functions of the notebook, which no file can hold; give them again: %%finetune --resume {run.id} with {again} in its body.')
     return replace(run.recipe, **given)
 
+# %% ../nbs/04_train.ipynb #a6f75a35
 def as_written(
     value, # of a saved recipe, where a function is its <name>
 ) -> str:
@@ -267,6 +277,7 @@ def as_written(
     if isinstance(value, list): return f"[{', '.join(map(as_written, value))}]"
     return '$' + value.strip('<>').replace('lambda', 'name') if value.startswith('<') else value
 
+# %% ../nbs/04_train.ipynb #902609f1
 def can_resume(folder) -> bool:
     "Whether it holds a run that ended early; one that cannot be read is none, nor is a trial that failed."
     try: return (run := Run(folder)).status in ('stopped', 'interrupted') or run.status == 'failed' and 'search' not in run.state

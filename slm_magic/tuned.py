@@ -20,6 +20,7 @@ def save_tuned(
     model.save_pretrained(folder)
     if hasattr(model, 'first_adapter'): subtract_start(Path(folder), model.first_adapter)
 
+# %% ../nbs/02_tuned.ipynb #5058fa91
 def subtract_start(
     folder:Path, # a saved LoRA adapter that began with its part of the base
     first:dict,  # its weights at the start
@@ -37,6 +38,7 @@ def subtract_start(
     save_file(weights, folder/'adapter_model.safetensors', dict(format='pt'))
     (folder/'adapter_config.json').write_text(json.dumps(config, indent=2, sort_keys=True))
 
+# %% ../nbs/02_tuned.ipynb #5099f063
 @quiet()
 def load_adapter(
     base,    # model from `load_model`

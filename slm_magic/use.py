@@ -72,6 +72,7 @@ def respond(
     text = ''.join(answerer.answer(prompt, adapter, most))
     return dict(object='text_completion', model=model or answerer.known['Name'], choices=[dict(index=0, text=text)])
 
+# %% ../nbs/08_use.ipynb #ee31841c
 def server(
     answerer:Answerer,       # who answers
     port:int,                # 0: any free one
