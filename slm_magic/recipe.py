@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from .arguments import earlier_options, modern
 from .methods import METHODS, method_words
-from .options import Option, RecipeError, coerce, find, opt, options_of, parse_line, read_yaml, suggest
+from .options import Option, RecipeError, coerce, find, lookup, opt, options_of, parse_line, read_yaml
 
 # %% ../nbs/00_recipe.ipynb #dd4b00d1
 TASKS = ('generation', 'classification', 'extraction', 'summarization', 'similarity', 'sequence-classification', 'token-classification')
@@ -225,10 +225,7 @@ class Inline(str):
 # %% ../nbs/00_recipe.ipynb #034c4e6d
 def _objects(value, namespace):
     if isinstance(value, list): return [_objects(o, namespace) for o in value]
-    if isinstance(value, str) and value.startswith('$') and value[1:].isidentifier():
-        if value[1:] not in (namespace or {}): raise RecipeError(f"there is no variable '{value[1:]}' in the notebook.{suggest(value[1:], namespace or ())}")
-        return namespace[value[1:]]
-    return value
+    return lookup(value, namespace) if isinstance(value, str) else value
 
 # %% ../nbs/00_recipe.ipynb #5d3290a6
 def recipe_dict(

@@ -40,9 +40,8 @@ def read_json(
         raise RecipeError(f'{name}: not valid JSON ({e}).') from None
     if isinstance(doc, dict):
         lists = [v for v in doc.values() if isinstance(v, list)]
-        if lists and len(lists) == len(doc) and len({len(v) for v in lists}) == 1 and not isinstance(lists[0][:1], dict):
-            if len(lists) > 1: doc = [dict(zip(doc, row)) for row in zip(*lists)]
-            else: doc = lists[0]
+        one_of_rows = len(lists) == 1 and all(isinstance(o, dict) for o in lists[0])
+        if not one_of_rows and len(lists) == len(doc) and len({len(v) for v in lists}) == 1: doc = [dict(zip(doc, row)) for row in zip(*lists)]
         elif len(lists) == 1: doc = lists[0]
         else: doc = [doc]
     if not isinstance(doc, list) or not all(isinstance(o, dict) for o in doc):

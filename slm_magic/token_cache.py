@@ -31,7 +31,7 @@ def content_key(
     code = [Path(o.__file__).read_text(encoding='utf-8') for o in (encoders, template, tags, texts)]
     words = [tokenizer.backend_tokenizer.to_str(), tokenizer.special_tokens_map, tokenizer.chat_template, type(tokenizer).__name__, encoder.__name__, settings, code]
     h = hashlib.sha256(json.dumps(words, default=str).encode())
-    for p,c in pairs: h.update(json.dumps([p, c, getattr(p, 'learned', None)]).encode())
+    for p,c in pairs: h.update(json.dumps([p, c, getattr(p, 'learned', None), getattr(p, 'asked', None)]).encode())
     return h.hexdigest()
 
 # %% ../nbs/00_token_cache.ipynb #b2c11d45
