@@ -159,27 +159,28 @@ def prepare(
     rows,held_rows = load_parts(recipe)
     head = head or head_of(config, recipe, rows)
     full,empty,how = make_table(rows, range(1, len(rows)+1), recipe, tokenizer, head)
-    notes,leaks,near = [],[],[]
+    notes,leaks,near,eval_empty = [],[],[],[]
     if held_rows is None:
         split = split_rows(full.pairs, recipe.eval, recipe.seed) if recipe.eval else (range(len(full.rows)), [])
         train,held = map(full.at, split)
         if recipe.eval and not held.rows: notes.append(f'{len(full.rows)} rows are too few to hold any out')
     else:
-        train,(held,*_) = full,make_table(held_rows, range(1, len(held_rows)+1), recipe, tokenizer, head)
+        train,(held,eval_empty,_) = full,make_table(held_rows, range(1, len(held_rows)+1), recipe, tokenizer, head)
         train,leaks = without(train, held)
         near = near_leaks(train.prompts, train.numbers, held.prompts, held.numbers)
     keep,augmented = kept_rows(recipe, rows, held_rows),recipe.augment is not None and not is_done(recipe.augment)
     if augmented:
         before,(new,numbers) = len(train.rows),augment_rows(train.rows, train.numbers, recipe)
         train,_ = without(make_table(new, numbers, recipe, tokenizer, head)[0], held)
-        notes.append(f'augment made {len(train.rows):,} training rows of {before:,}')
+        useless = len(new) - len(train.rows)
+        notes.append(f'augment made {len(train.rows):,} training rows of {before:,}' + (f', and {useless:,} that have an empty completion or a held-out prompt and are left out' if useless else ''))
         keep = dict(data=train.rows, eval=held.rows)
     every = Table(train.rows+held.rows, train.pairs+held.pairs, train.numbers+held.numbers)
     limit,classes = longest(recipe, config, tokenizer if head != 'causal' else None),classes_of(head, every.completions, config, recipe.task)
     encoded,held_encoded = (o.encode(tokenizer, limit, recipe, head, classes) for o in (train, held))
     if not len(encoded): raise RecipeError(f'no row is left to train on: every completion is longer than {limit} tokens ({listed(train.numbers)}). Raise max_length.')
     found = train if augmented else full
-    report = make_report(found.pairs, found.numbers, encoded, train.numbers, held_encoded, held.numbers, classes, column_names(rows), limit, empty=empty, leaks=leaks, near_leaks=near)
+    report = make_report(found.pairs, found.numbers, encoded, train.numbers, held_encoded, held.numbers, classes, column_names(rows), limit, empty=empty, eval_empty=eval_empty, leaks=leaks, near_leaks=near)
     notes = [*report.notes[:bool(empty)], *notes, *report.notes[bool(empty):], *training_notes(recipe, tokenizer, config, head, len(encoded))]
     return Data(encoded, held_encoded, classes, how, notes, prompt_parts(recipe, rows, tokenizer, head), limit, report, keep)
 

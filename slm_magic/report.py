@@ -98,7 +98,8 @@ class DataReport:
     empty:list = field(default_factory=list)     # rows without completion, left out
     left_out:list = field(default_factory=list)  # [row, tokens]: the completion does not fit
     cut:list = field(default_factory=list)       # [row, tokens lost, text at the cut end]
-    eval_left_out:list = field(default_factory=list) # the same for held-out rows
+    eval_empty:list = field(default_factory=list)    # the same three for held-out rows
+    eval_left_out:list = field(default_factory=list)
     eval_cut:list = field(default_factory=list)
     duplicates:list = field(default_factory=list)    # groups of rows
     leaks:list = field(default_factory=list)         # training rows left out because they are held-out rows
@@ -173,6 +174,7 @@ def report_notes(
         if found: res.append(words(len(found), list(found)))
     say(r.empty, lambda k,o: f'{n(k)} {have(k)} an empty completion and {are(k)} left out: {listed(o)}')
     say(r.leaks, lambda k,o: f'{k:,} training row{"s"*(k != 1)} also occur{"s"*(k == 1)} in the held-out data and {are(k)} left out: {listed(o)}')
+    say(r.eval_empty, lambda k,o: f'{k:,} held-out row{"s"*(k != 1)} {have(k)} an empty completion and {are(k)} left out: {listed(o)}')
     for what,cut,left_out in ('training', r.cut, r.left_out), ('held-out', r.eval_cut, r.eval_left_out):
         say(cut, lambda k,o: f'{k:,} {what} row{"s"*(k != 1)} {are(k)} longer than {r.limit} tokens: {r.cut_part} is cut in {listed(x[0] for x in o)}')
         say(left_out, lambda k,o: f'{k:,} {what} row{"s"*(k != 1)} {have(k)} a completion longer than {r.limit} tokens and {are(k)} left out: {listed(x[0] for x in o)}')
