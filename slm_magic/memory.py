@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['KEEP', 'pick_device', 'pick_dtype', 'native_bf16', 'why_stock', 'why_padded', 'largest_batch', 'kept_values',
-           'middle_values', 'kept_keys', 'weight_bytes', 'estimate', 'dense_attention', 'free_memory', 'check_memory']
+           'gated_mlps', 'middle_values', 'kept_keys', 'weight_bytes', 'estimate', 'dense_attention', 'free_memory',
+           'check_memory']
 
 # %% ../nbs/02_memory.ipynb #4acf7ff8
 from .adapt import apply_method, count_parameters
@@ -90,14 +91,21 @@ def kept_values(
     return read, wrote, widest, weights
 
 # %% ../nbs/02_memory.ipynb #8225371c
+def gated_mlps(
+    model, # any
+) -> list[dict]: # name to layer, in the order of their work
+    "The linear layers of each gated MLP, whose last one is `down_proj`."
+    found = [dict(m.named_children()) for m in model.modules()]
+    return [{n: o[n] for n in ('gate_proj', 'up_proj', 'gate_up_proj', 'down_proj') if n in o} for o in found if 'down_proj' in o]
+
+# %% ../nbs/02_memory.ipynb #b7d04f6e
 def middle_values(
     model,   # any, as it was before an adapter
     targets, # layers that get an adapter, as in the recipe
 ) -> int:    # outputs of their first layers per token, of all layers
     "What the gated MLPs of `model` keep in bf16 where products are: what lies between two products."
-    if targets not in (None, 'all-linear') and 'down_proj' not in targets: return 0
-    children = [dict(m.named_children()) for m in model.modules()]
-    return sum(o[n].out_features for o in children if 'down_proj' in o for n in ('gate_proj', 'up_proj', 'gate_up_proj') if n in o)
+    fused = [o for o in gated_mlps(model) if targets in (None, 'all-linear') or all(n in targets for n in o)]
+    return sum(m.out_features for o in fused for n,m in o.items() if n != 'down_proj')
 
 # %% ../nbs/02_memory.ipynb #b74f012b
 KEEP = 256 # keys up to which packed attention keeps the probabilities of a block

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import chain
 from .attention import blocks_do, register, window_of
 from .kernels import GATES, gate_function, gated, lora_function, norm_function, note_of, noted, rotary_function, scaled
+from .memory import gated_mlps
 
 # %% ../nbs/03e_patches.ipynb #743cab5a
 NORMS = {**dict.fromkeys('Llama Qwen2 Qwen3 Phi3 Mistral SmolLM3 Granite Olmo2 Olmo3 Helium'.split(), ('variance_epsilon', 0.)),
@@ -147,7 +148,7 @@ def inner(
     layers:list, # those that are fused
 ) -> set:        # layers
     "Those in the middle of a gated MLP that is fused as a whole."
-    found = [[children[n] for n in ('gate_proj', 'up_proj', 'gate_up_proj', 'down_proj') if n in children] for children in (dict(m.named_children()) for m in model.modules()) if 'down_proj' in children]
+    found = [[*o.values()] for o in gated_mlps(model)]
     return {m for o in found if all(m in layers for m in o) for m in o[:-1]}
 
 # %% ../nbs/03e_patches.ipynb #05fca01f
