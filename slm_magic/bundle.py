@@ -32,6 +32,7 @@ def stage_columns(
     wanted = [*STAGE_COLUMNS[:at], *report.get('metrics', ()), *STAGE_COLUMNS[at:]]
     return [o for o in wanted if any(s.get(o) is not None for s in report['stages'])]
 
+# %% ../nbs/08_bundle.ipynb #404ffdb1
 def report_md(
     report:dict, # contents of report.json
 ) -> str:
@@ -46,6 +47,7 @@ def report_md(
             + (f"\n## Adapters\n\nEach against its own model in PyTorch, fp32. `kl_without` is the distance of the base alone. {cost_line(report)}\n\n{table(report['adapters'], ADAPTER_COLUMNS)}\n" if report.get('adapters') else '')
             + runtime_line(report) + ''.join(f'\nNote: {o}.\n' for o in report.get('notes', ())))
 
+# %% ../nbs/08_bundle.ipynb #4503e25d
 def headline(
     report:dict, # contents of report.json
 ) -> str:
@@ -54,6 +56,7 @@ def headline(
     where = f", for {report['provider']}" if report.get('provider', 'cpu') != 'cpu' else ''
     return f"{report['size_mb']:.2f} MB{speed}{where}" + {'not here': ', built, not proven here', 'on the CPU': ', proven on the CPU only'}.get(report.get('proven'), '')
 
+# %% ../nbs/08_bundle.ipynb #a62bf949
 def proof_lines(
     report:dict, # contents of report.json
 ) -> list[str]:
@@ -70,6 +73,7 @@ def proof_lines(
 
 UNITS = dict(causal=('token', 'tokens'), sequence=('class', 'texts'), token=('tag', 'words')) # what a model of each kind puts out, and for what
 
+# %% ../nbs/08_bundle.ipynb #d3486d5c
 def metric_line(
     report:dict, # contents of report.json
 ) -> str:
@@ -86,6 +90,7 @@ def memory_line(
     def shown(o): return f"{o['peak_memory_mb']:.0f} MB (the model {o['model_memory_mb']:.0f})"
     return f"Memory of a process that answers once: {shown(after)}" + (f', in PyTorch {shown(before)}.' if before else '.') if after else ''
 
+# %% ../nbs/08_bundle.ipynb #a951cb8a
 def cost_line(
     report:dict, # contents of report.json
 ) -> str:
@@ -93,6 +98,7 @@ def cost_line(
     def share(key): return f"{statistics.median(o[key] for o in report['adapters']):.0%}"
     return f"That they are not merged costs {share('cost')} of the speed of decoding and {share('cost_prefill')} of that of reading with an adapter, and {share('cost_idle')} of decoding with none (medians)." if report['adapters'][0].get('cost_idle') is not None else ''
 
+# %% ../nbs/08_bundle.ipynb #34848156
 def route_line(
     report:dict, # contents of report.json
 ) -> str:
@@ -101,6 +107,7 @@ def route_line(
     if not why: return ''
     return f"ONNX graph: {cell(why)}." + (f" Its logits differ from PyTorch's by at most {p['prefill']:.0e} when reading and {p['decode']:.0e} when continuing, over up to {p['longest']} tokens." if p else '') + '\n\n'
 
+# %% ../nbs/08_bundle.ipynb #bb70fdef
 def runtime_line(
     report:dict, # contents of report.json
 ) -> str:
@@ -112,6 +119,7 @@ def runtime_line(
     return (f"\n## Runtime\n\nThreads: {o['threads']} of {o['cores']}{f' (an answer takes with {times})' if times else ''}. "
             f"N-gram speculation: {why} (answers in {1/guess['gain']:.0%} of the time).\n")
 
+# %% ../nbs/08_bundle.ipynb #4bd3de47
 def cell(x) -> str:
     "A value of a table: short, and without anything that breaks the table."
     if x is None or x != x: return ''
@@ -139,6 +147,7 @@ def add_use(
 
 SAMPLES = 'hello', "I'm glad:  don't\n\n\twe'll see", 'It costs 1234.50 € (naïve, 你好, 😀)', 'def f(x): return x**2  # no'
 
+# %% ../nbs/08_bundle.ipynb #4db01d54
 def use_script() -> str:
     "The module `use` as a program."
     from slm_magic import use
@@ -255,6 +264,7 @@ class Bundle:
     def __repr__(self): return f"Bundle({self.report['chosen']}, {headline(self.report)}, {self.path})"
     def _repr_html_(self): return draw_bundle(self)
 
+# %% ../nbs/08_bundle.ipynb #b1db1ea9
 def measured_threads(
     report:dict, # contents of report.json
 ) -> int|None:
@@ -263,6 +273,7 @@ def measured_threads(
     known = report.get('runtime') or {}
     return known['threads'] if known.get('cores') == cores() else None
 
+# %% ../nbs/08_bundle.ipynb #38250262
 def draw_bundle(
     b:Bundle, # what to show
 ) -> str:

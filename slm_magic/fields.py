@@ -31,6 +31,7 @@ def begun(
     if o.choices or o.type in SWITCHES: return shown(o.default if value is None else coerce(o, value))
     return shown(value)
 
+# %% ../nbs/12_fields.ipynb #ec435897
 def written(
     o:Option, # what is expected
     text,     # of its field; a checkbox has True or False
@@ -75,6 +76,7 @@ def remark(
     if wrong: return f'<span role="alert" style="display:block;line-height:1.3;white-space:pre-wrap;color:var(--jp-error-color1,#c0392b)">✗ {escape(text)}</span>'
     return f'<span style="display:block;line-height:1.3;font-size:90%;opacity:.7">{escape(text)}</span>'
 
+# %% ../nbs/12_fields.ipynb #7352e64a
 class Field:
     "The text for an option, what is wrong with it, and where a page asks for it, a widget."
     def __init__(self,

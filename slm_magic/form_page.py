@@ -135,6 +135,7 @@ class Page:
         self.asked = True
         self.later.do()
 
+# %% ../nbs/12_form_page.ipynb #fc77d8b3
 def show_form(
     form, # any
 ):

@@ -36,6 +36,7 @@ def name_of(
     if isinstance(value, dict): return {k: name_of(v, namespace) for k,v in value.items()}
     raise RecipeError(f'a form is about a cell, which knows an object by its name: put the {type(value).__name__} into a variable of the notebook.')
 
+# %% ../nbs/12_forms.ipynb #5c70c48c
 class Form:
     "Fields for a verb: `.values`, `.errors`, `.cell`, `.set(key=value)`, `.run()`; shows itself."
     def __init__(self,
@@ -153,6 +154,7 @@ class Form:
     def _repr_html_(self): return still_html(self)
     def _ipython_display_(self): show_form(self)
 
+# %% ../nbs/12_forms.ipynb #e32e0155
 def notebook() -> dict:
     "The variables of this notebook; none outside of IPython."
     from IPython import get_ipython
@@ -204,6 +206,7 @@ class FinetuneForm(Form):
         "Names that can be added: all of upstream's."
         return {'Training': [k for k in training_options() if k not in self.fields], 'Model & method': [k for k in method_options(self.fields['method'].text) if k not in self.fields]}
 
+# %% ../nbs/12_forms.ipynb #c3f5bc65
 class OptimizeForm(Form):
     "The form of `%optimize`; `.optimize()`."
     verb,schemas,word = verbs['optimize'],(OptimizeOptions,),'Optimize'

@@ -43,6 +43,7 @@ def mount_class():
         child = Unicode().tag(sync=True) # the widget's number
     return Mount
 
+# %% ../nbs/12_in_page.ipynb #b7310894
 class Mounted:
     "A widget in the page, and the still picture that stays when it is gone."
     def __init__(self, widget, still): # `still`: function without arguments; MIME type to content

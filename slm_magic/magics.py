@@ -143,6 +143,7 @@ def complete(
     names = [f'${k}' for k,v in namespace.items() if not k.startswith('_') and (is_run(v) or type(v).__name__ in ('Bundle', 'DataFrame', 'Dataset', 'list'))]
     return word, [o for o in [*names, *runs] if word and o.startswith(word)] if word else [*names, *runs]
 
+# %% ../nbs/13_magics.ipynb #3588e65f
 def values_of(o): return o.choices or (('true', 'false') if o.type == 'bool' else ())
 
 # %% ../nbs/13_magics.ipynb #f860e064
@@ -175,6 +176,7 @@ def load_ipython_extension(shell):
     views.append(live_view)
     shell._slm_magic = dict(config=config, matcher=matcher, forget=forget)
 
+# %% ../nbs/13_magics.ipynb #5d8ea910
 def unload_ipython_extension(shell):
     "`%unload_ext slm_magic`."
     ours = shell.__dict__.pop('_slm_magic', None)
@@ -186,6 +188,7 @@ def unload_ipython_extension(shell):
     for name in (*verbs, 'slm'):
         for kind in 'line', 'cell': shell.magics_manager.magics[kind].pop(name, None)
 
+# %% ../nbs/13_magics.ipynb #ae606308
 def run_names(config):
     from pathlib import Path
     return sorted(o.parent.name for name in ('status.json', 'search.json') for o in Path(config.runs_dir).glob(f'*/{name}'))

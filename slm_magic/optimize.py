@@ -44,6 +44,7 @@ def measure(
     if res['kl'] + 2*res['kl_se'] <= limits['max_kl']: res |= timed(subject, folder, half)
     return res | dict(verdict=verdict(res, limits, errors=2))
 
+# %% ../nbs/08_optimize.ipynb #ded77af2
 def try_out(
     subject:Subject, # the trained model
     plan,            # a `Plan`
@@ -190,6 +191,7 @@ def asked(
     if limits['min_tokens_per_s'] and target.provider not in ort.get_available_providers(): raise RecipeError(f'min_tokens_per_s: the speed of a graph for {target.name} cannot be measured here, where onnxruntime has {", ".join(ort.get_available_providers())}; leave it out.')
     return limits
 
+# %% ../nbs/08_optimize.ipynb #8448c9d8
 @quiet()
 def optimize(
     run_or_path=None,          # Run, its name or folder; folder of a model, an adapter or an fp32 ONNX model; Bundle in fp32; Hub id; may be left out with `adapters`
@@ -254,6 +256,7 @@ def fastest(
     tell('done', 1.)
     return Bundle(path)
 
+# %% ../nbs/08_optimize.ipynb #6368ba85
 def unproven(
     candidates:list[dict], # none of which runs here
     target:Target,         # where they will run

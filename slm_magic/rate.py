@@ -64,6 +64,7 @@ class Rating:
     def _repr_html_(self): return rating_html(self)
     def _repr_mimebundle_(self, include=None, exclude=None): return {**self.form()._repr_mimebundle_(), 'text/plain': repr(self)} if place() == 'notebook' else {}
 
+# %% ../nbs/06a_rate.ipynb #009121a3
 def add_line(
     path, # JSON lines
     row,  # to add
@@ -88,6 +89,7 @@ def verdict(
 
 def progress(r): return f"{r.result['rated']} of {len(r.prompts)} rated" + ('' if r.path else ', not kept: neither of the two is a run')
 
+# %% ../nbs/06a_rate.ipynb #7b205d36
 def rating_text(
     r:Rating, # at any time
 ) -> str:
@@ -97,6 +99,7 @@ def rating_text(
     o = r.items[i]
     return f"Rating: {progress(r)}\nprompt {i}: {o['prompt']}\n  A: {o['a']}\n  B: {o['b']}\nsay rating.rate({i}, 'a'), 'b' or 'tie'; a notebook in a browser shows a form"
 
+# %% ../nbs/06a_rate.ipynb #f52c7e22
 def question_html(
     o:dict, # item
 ) -> str:

@@ -51,6 +51,7 @@ SEARCH = 'search.json' # what makes a folder that of a search
 
 def is_search(path) -> bool: return (Path(path)/SEARCH).is_file()
 
+# %% ../nbs/04_run.ipynb #709a93f3
 class RunFolder:
     "What a run left on the disk, read anew each time so that a run that is still going can be watched."
     def __init__(self, path): self.path,self._cache = Path(path).absolute(),{}
@@ -109,6 +110,7 @@ class RunFolder:
         row = best_row(self.rows, self.best_by)
         return row and {k: row[k] for k in ('step', *dict.fromkeys(('eval_loss', self.best_by[0])))}
 
+# %% ../nbs/04_run.ipynb #8adbe6ba
 def read_lines(path) -> list[dict]:
     "JSON lines of a file that another process may be writing: a last line without its end is left out."
     res = []
@@ -211,6 +213,7 @@ class Run(RunFolder, Wish):
         shown,self.still_shown = self.still_shown,False # the live view has just left its picture above
         return draw_run(self, picture=not shown)
 
+# %% ../nbs/04_run.ipynb #9f1d2921
 def draw_run(
     run:Run,           # what to show
     picture:bool=True, # with the loss curves
@@ -230,6 +233,7 @@ def load_eval(
     pairs,rows = [(Turns(o['prompt'], o.get('learned', ()), o.get('asked', ())), o['completion']) for o in lines],[o.get('row') or {} for o in lines]
     return Examples.of(run.tokenizer, pairs, rows, max_length=run.facts['max_length'], train_on=run.recipe.train_on, head=run.head, classes=run.labels)
 
+# %% ../nbs/04_run.ipynb #d6ce2218
 @quiet()
 def load_tuned(
     run:Run, # a run with an adapter or a whole model on the disk
@@ -273,8 +277,10 @@ def create_run(
         atomic_write(tmp/'status.json', json.dumps(dict(status='running', started=time.time(), **this_process())))
     return Run(path)
 
+# %% ../nbs/04_run.ipynb #b40e175f
 def write_lines(path, rows): atomic_write(path, ''.join(json.dumps(o, ensure_ascii=False, default=str) + '\n' for o in rows))
 
+# %% ../nbs/04_run.ipynb #d0e56540
 def set_status(
     run:Run,      # whose state changes
     status:str,   # running, stopped, failed or done

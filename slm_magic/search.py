@@ -43,6 +43,7 @@ def create_search(
         atomic_write(tmp/'state.json', json.dumps(dict(status='running', started=time.time(), updated=time.time(), **this_process())))
     return Search(plan.path)
 
+# %% ../nbs/09_search.ipynb #064711fd
 def reopen(
     search:Search, # that has not come to its end
     given:dict,    # functions of the recipe, which no file can hold: loss, metrics
@@ -77,6 +78,7 @@ class Judge(Listener):
         if self.strategy.prune and curve and curve[-1][0]*self.steps >= self.strategy.n_warmup_steps and not run.pruned:
             run.pruned = hopeless(curve, self.others, self.search.by[1], self.strategy.n_startup_trials)
 
+# %% ../nbs/09_search.ipynb #b0349c6f
 def run_trial(
     search:Search,    # its folder
     i:int,            # index of the trial
@@ -134,6 +136,7 @@ def run_trials(
             if view: search.still_shown = view.end(search.standing)
     return search
 
+# %% ../nbs/09_search.ipynb #955ce6b5
 def finish_search(
     search:Search, # whose trials have ended, or some of them
 ):
@@ -171,6 +174,7 @@ def search(
     if dry_run: return replace(plan, dry=DryRun(plan.first, *try_steps(plan.first, on_progress or (lambda what,share: None))))
     return run_trials(create_search(plan), plan.recipe, plan.data, {}, listeners)
 
+# %% ../nbs/09_search.ipynb #487aa8e7
 def named_search(
     which,    # Search, folder, name, or True for the last one that is not finished
     runs_dir, # folder of all runs

@@ -27,6 +27,7 @@ class FinetuneOptions:
     form:bool = opt(False, 'do not train: fill in a form, and get the cell that it means', command=True)
     var:str = opt(None, 'variable to put the result into', short='o', command=True)
 
+# %% ../nbs/11_verbs.ipynb #4490ffe6
 _providers = dict(cpuexecutionprovider='cpu', cudaexecutionprovider='cuda', dmlexecutionprovider='dml', directml='dml', webgpuexecutionprovider='webgpu', nvtensorrtrtxexecutionprovider='trt-rtx', nvtensorrtrtx='trt-rtx',
                   openvinoexecutionprovider='openvino', qnnexecutionprovider='qnn', vitisaiexecutionprovider='vitisai') # onnxruntime's names
 
@@ -47,6 +48,7 @@ class OptimizeOptions:
     form:bool = opt(False, 'do not optimize: fill in a form, and get the line that it means', command=True)
     var:str = opt(None, 'variable to put the bundle into', short='o', command=True)
 
+# %% ../nbs/11_verbs.ipynb #18331386
 @dataclass
 class EvaluateOptions:
     "What `evaluate` takes."
@@ -60,6 +62,7 @@ class EvaluateOptions:
     columns:dict = opt(None, 'which columns play which part, for a model without a run')
     var:str = opt(None, 'variable to put the result into', short='o', command=True)
 
+# %% ../nbs/11_verbs.ipynb #a150a8f7
 @dataclass
 class ChatOptions:
     "What `chat` takes."
@@ -71,6 +74,7 @@ class ChatOptions:
     max_new_tokens:int = opt(128, 'longest answer [tokens]', least=1)
     var:str = opt(None, 'variable to put the answer into', short='o', command=True)
 
+# %% ../nbs/11_verbs.ipynb #eac3f40f
 @dataclass
 class CompareOptions:
     "What `compare` takes."
@@ -84,6 +88,7 @@ class CompareOptions:
     n:int = opt(10, 'prompts to rate', least=1)
     var:str = opt(None, 'variable to put the result into', short='o', command=True)
 
+# %% ../nbs/11_verbs.ipynb #6f2ebe93
 @dataclass
 class RunsOptions:
     "What `runs` takes."
@@ -110,6 +115,7 @@ def recipe_of(values:Values):
     from slm_magic.recipe import Recipe
     return Recipe.make(*({k: v for k,v in values.items() if (k in values.below) == below} for below in (False, True)))
 
+# %% ../nbs/11_verbs.ipynb #b7fe1337
 def check_wishes(resume, dry_run, lr_find, bg, search_space=None, search_strategy=None):
     "Refuse what cannot be done at once."
     searched = search_space is not None or search_strategy is not None
@@ -117,6 +123,7 @@ def check_wishes(resume, dry_run, lr_find, bg, search_space=None, search_strateg
     if bg and (dry_run or lr_find): raise RecipeError('dry_run and lr_find take seconds and train nothing; leave out bg.')
     if searched and (lr_find or bg or resume): raise RecipeError('search_space cannot be combined with ' + ('lr_find; search the learning_rate itself, as  learning_rate: 1e-5..1e-3.' if lr_find else 'bg: a search runs where it was started, until ■.' if bg else 'resume: a resumed search keeps its space, so leave it out.'))
 
+# %% ../nbs/11_verbs.ipynb #d7a89cde
 def call_finetune(values, runs_dir, tell):
     from slm_magic.train import finetune
     resume,dry,find,bg,space,strategy = (values.pop(k, None) for k in ('resume', 'dry_run', 'lr_find', 'bg', 'search_space', 'search_strategy'))
@@ -140,6 +147,7 @@ def find_search(which, runs_dir):
     from slm_magic.search import named_search
     return named_search(which, runs_dir)
 
+# %% ../nbs/11_verbs.ipynb #7491bf69
 def watched() -> bool:
     "Is there a notebook that shows what a thread says after its cell has ended?"
     from slm_magic.live import place
@@ -147,6 +155,7 @@ def watched() -> bool:
     if not here: print('--bg: no notebook is watching here, so the run trains in the foreground')
     return here
 
+# %% ../nbs/11_verbs.ipynb #739eaaad
 def check_subject(values):
     "Refuse to optimize nothing."
     if values.get('run') is None and not values.keys() & {'adapters', 'adapter_path'}: raise RecipeError('name what to optimize: %optimize $run, the name of a run, or a model folder.')
@@ -156,6 +165,7 @@ def call_optimize(values, runs_dir, tell):
     check_subject(values)
     return optimize(values.pop('run', None), **values, runs_dir=runs_dir, on_progress=tell)
 
+# %% ../nbs/11_verbs.ipynb #e686afcb
 def call_evaluate(values, runs_dir, tell):
     from slm_magic.evaluate import evaluate
     if values.get('model') is None: raise RecipeError('name what to evaluate: %evaluate $run, the name of a run, or a model folder.')
@@ -169,6 +179,7 @@ def call_chat(values, runs_dir, tell):
     from slm_magic.talk import chat
     return chat(values.pop('model', None), values.pop('prompt', None), **values, runs_dir=runs_dir)
 
+# %% ../nbs/11_verbs.ipynb #87de964b
 def call_runs(values, runs_dir, tell):
     from slm_magic.runs import Runs
     action,named = values.pop('action', 'list'),values.pop('run', None) or []
@@ -182,6 +193,7 @@ def call_runs(values, runs_dir, tell):
     if type(result) is not str: return result
     print(result) # what was done
 
+# %% ../nbs/11_verbs.ipynb #37684d85
 def call_olive(values, runs_dir, tell): return values['command'].run(runs_dir, tell)
 
 # %% ../nbs/11_verbs.ipynb #6b0ab566
@@ -195,6 +207,7 @@ class Verb:
     body:str='yaml'# recipe, yaml, data, text or olive
     def options(self) -> dict[str, Option]: return self.schema()
 
+# %% ../nbs/11_verbs.ipynb #d9e0dbf2
 def finetune_options(): return {**recipe_options(), **options_of(FinetuneOptions)}
 
 def olive_options():
@@ -211,6 +224,7 @@ verbs = {o.name: o for o in (
     Verb('runs', '%runs [list|show|stop|resume|rm|cell|lineage] [RUN …]: the runs here, and what to do with one', lambda: options_of(RunsOptions), call_runs),
     Verb('olive', '%[%]olive COMMAND [options of Olive]: what a command of Olive means, with each correction; the body is its YAML, or commands', olive_options, call_olive, 'olive'))}
 
+# %% ../nbs/11_verbs.ipynb #b6bcbf9e
 def read(
     verb:Verb,           # what is called
     line:str,            # what follows its name
@@ -233,6 +247,7 @@ def read(
     res.below = below.keys() - given.keys()
     return res
 
+# %% ../nbs/11_verbs.ipynb #3edbf248
 def checked(
     verb:Verb,   # what is called
     values:dict, # from `read`
