@@ -15,7 +15,7 @@ from .heads import HEADS
 from .kernels import loss_function
 from .losses import item_losses
 from .matmul import fast_products
-from .memory import native_bf16
+from .memory import CHECKED, native_bf16
 from .pack import attention_blocks, pack_rows
 from .patches import PATCHES, take_back, text_config, unwrapped
 
@@ -137,12 +137,15 @@ def checkable(model):
 
 # %% ../nbs/03f_engine.ipynb #9b74ac3d
 def gradients(engine, batch, params):
-    "Mean loss and gradients of a batch."
+    "Mean loss and gradients of a batch, or of a list of batches that are one."
     import torch
     for p in params: p.grad = None
-    total,n = engine.loss_sum(batch)
-    (total/max(n, 1)).backward()
-    return float(total.detach())/max(n, 1), [torch.zeros_like(p) if p.grad is None else p.grad for p in params]
+    total,n = 0.,0
+    for o in batch if isinstance(batch, list) else [batch]:
+        loss,items = engine.loss_sum(o)
+        loss.backward()
+        total,n = total + float(loss.detach()),n + items
+    return total/max(n, 1), [torch.zeros_like(p) if p.grad is None else p.grad.div_(max(n, 1)) for p in params]
 
 # %% ../nbs/03f_engine.ipynb #6d23e8ad
 def differences(
@@ -170,7 +173,7 @@ def agrees(
 def few_rows(
     rows,          # of a run, in any number
     head:str='causal', # key of `HEADS`
-    most:int=144,  # what is looked at of the longest row, more than a block of attention; a third of it of the others [tokens]
+    most:int=CHECKED, # what is looked at of the longest row; a third of it of the others [tokens]
 ) -> list[dict]:   # three rows or fewer
     "Rows for the check: the shortest, a middle one and the longest."
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]['input_ids']))
@@ -215,7 +218,8 @@ def accelerate_step(
     bf16,low = wants_bf16(precision, model),next(model.parameters()).element_size() < 4
     with ExitStack() as stack:
         if next(model.parameters()).device.type == 'cpu': stack.enter_context(fast_products(products))
-        undo,plain,engine.onednn = {},HEADS[head].collate(rows, pad_id),torch.get_float32_matmul_precision() == 'medium'
+        parts = [rows[:-1], rows[-1:]] if head == 'causal' and len(rows) > 1 else [rows] # the longest alone: a stock step keeps the logits of every token, and of padding
+        undo,plain,engine.onednn = {},[HEADS[head].collate(o, pad_id) for o in parts],torch.get_float32_matmul_precision() == 'medium'
         stack.callback(lambda: [take_back(undo, o) for o in list(undo)])
         wanted = [o for o in PATCHES if not padded or o not in ('attention', 'last-layer')]
         with checkable(model) as params:
