@@ -144,7 +144,7 @@ def complete(
     return word, [o for o in [*names, *runs] if word and o.startswith(word)] if word else [*names, *runs]
 
 # %% ../nbs/13_magics.ipynb #3588e65f
-def values_of(o): return o.choices or (('true', 'false') if o.type == 'bool' else ())
+def values_of(o): return o.choices or (('true', 'false') if o.type in ('bool', 'bool|None') else ())
 
 # %% ../nbs/13_magics.ipynb #f860e064
 def live_view():

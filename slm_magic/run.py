@@ -112,7 +112,7 @@ class RunFolder:
 
 # %% ../nbs/04_run.ipynb #8adbe6ba
 def read_lines(path) -> list[dict]:
-    "JSON lines of a file that another process may be writing: a last line without its end is left out."
+    "JSON lines of a file that another process may be writing: what is no whole line, at the end or where a crash cut one off, is left out."
     res = []
     for line in path.read_text(encoding='utf-8').split('\n'): # only there: text may hold other ends of lines
         try: res.append(json.loads(line))
