@@ -2,7 +2,7 @@
 import json, sys, time
 from hashlib import md5
 from pathlib import Path
-from nbformat import from_dict
+from nbformat import from_dict, writes
 from nbdev.clean import clean_nb
 from kernel import execute, notebooks, root
 
@@ -17,5 +17,5 @@ for fn in [Path(o).resolve() for o in sys.argv[1:]] or notebooks():
     start = time.time()
     nb = stable_ids(execute(fn), fn.name)
     clean_nb(nb)
-    fn.write_text(json.dumps(nb, sort_keys=True, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    fn.write_text(writes(nb) + '\n', encoding='utf-8') # one line of source a line of the file
     print(f'{fn.relative_to(root)}  {time.time()-start:.0f} s', flush=True)
