@@ -62,13 +62,14 @@ def make_model(name:str, shape:dict) -> Path:
     (folder/'.done').touch()
     return folder
 
-def make_rows(model:Path, n:int, prompt=PROMPT, answer=ANSWER) -> Path:
-    "`n` rows of random words as JSON lines, and beside them the token ids and labels that our own data code makes of them."
-    path = model/f"rows-{n}-{'-'.join(map(str, prompt + answer))}.jsonl"
+def make_rows(model:Path, n:int, prompt=PROMPT, answer=ANSWER, common:int=0) -> Path:
+    "`n` rows of random words as JSON lines, and beside them the token ids and labels that our own data code makes of them. The first `common` words of all prompts are the same, as in an instruction."
+    path = model/f"rows-{n}-{'-'.join(map(str, (*prompt, *answer, *(common,)*bool(common))))}.jsonl"
     if path.with_suffix('.ids').exists(): return path
     rng,vocabulary = random.Random(0),json.loads((model/'config.json').read_text())['vocab_size']
     def words(between): return ' '.join(f'w{rng.randrange(vocabulary-4)}' for _ in range(rng.randint(*between)))
-    rows = [dict(prompt=words(prompt), completion=words(answer)) for _ in range(n)]
+    first = [words((common, common))] if common else []
+    rows = [dict(prompt=' '.join([*first, words([o-common for o in prompt])]), completion=words(answer)) for _ in range(n)]
     long = sorted(range(n), key=lambda i: -len(rows[i]['prompt'] + rows[i]['completion']))[:4] # they come first: memory has its size before anything is measured
     path.write_text(''.join(json.dumps(rows[i]) + '\n' for i in [*long, *(i for i in range(n) if i not in long)]))
     from slm_magic.data import prepare

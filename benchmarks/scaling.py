@@ -1,14 +1,14 @@
-"""Ours against transformers' Trainer over batch, length of rows and size of the model; fp32, the other two held at the middle value.
+"""Ours against transformers' Trainer over batch, length of rows, what they begin with in common, and size of the model; fp32, the others held at the middle value.
 
-`python benchmarks/scaling.py [--rounds 2] [--quick]`; about six minutes.
+`python benchmarks/scaling.py [--rounds 2] [--quick]`; about ten minutes.
 """
 import argparse, json
 from pathlib import Path
 from _common import ARGS, LORA, SHAPE, Contestant, check_losses, counted, described, ids_of, make_model, make_rows, publish, race, table
 
 SMALL = SHAPE | dict(num_hidden_layers=6)
-# model, batch, tokens of a row (prompt and answer)
-CASES = [*(('6 layers', b, 256) for b in (1, 4, 16)), *(('6 layers', 4, n) for n in (64, 1024)), ('bundled', 4, 256), ('30 layers', 4, 256)]
+# model, batch, tokens of a row (prompt and answer), tokens that all rows begin with
+CASES = [*(('6 layers', b, 256, 0) for b in (1, 4, 16)), *(('6 layers', 4, n, 0) for n in (64, 1024)), *(('6 layers', b, 256, 60) for b in (4, 16)), ('bundled', 4, 256, 0), ('30 layers', 4, 256, 0)]
 
 def model_of(name):
     "Folder of the model called `name`, with random weights."
@@ -18,11 +18,11 @@ def model_of(name):
     config = json.loads((Path(tiny_model())/'config.json').read_text())
     return make_model('bundled', {k: config[k] for k in SHAPE})
 
-def measure(name, batch, length, rounds, threads):
+def measure(name, batch, length, common, rounds, threads):
     "Speeds of ours and of the Trainer [real tokens a second of CPU time], and peaks [MB]."
     model = model_of(name)
     answer = max(4, length//6)
-    path = make_rows(model, batch*(2*rounds+2), (length//2-answer, length-answer-1), (answer//2, answer))
+    path = make_rows(model, batch*(2*rounds+2), (length//2-answer, length-answer-1), (answer//2, answer), common)
     work = dict(model=str(model), rows=str(path), args=ARGS, lora=LORA, batch=batch)
     pair = [Contestant('ours', 'ours', work | dict(precision='fp32')), Contestant('HF Trainer', 'trainer', work)]
     race(pair, rounds, threads)
@@ -38,10 +38,11 @@ def main():
     cli.add_argument('--quick', action='store_true', help='one round of the smallest cases; the page stays as it is')
     a = cli.parse_args()
     rounds,lines = (1 if a.quick else a.rounds),[]
-    for name,batch,length in CASES[:1] if a.quick else CASES:
-        print(f'{name}, batch {batch}, {length} tokens', flush=True)
-        (ours,hf),(mine,theirs) = measure(name, batch, length, rounds, a.threads)
-        lines.append([f'{name}, batch {batch}, rows of up to {length} tokens', f'{ours:.0f}', f'{hf:.0f}', f'{ours/hf:.2f}', f'{mine:.0f}', f'{theirs:.0f}'])
+    for name,batch,length,common in CASES[:1] if a.quick else CASES:
+        what = f'{name}, batch {batch}, rows of up to {length} tokens' + f', of which the first {common} are the same'*bool(common)
+        print(what, flush=True)
+        (ours,hf),(mine,theirs) = measure(name, batch, length, common, rounds, a.threads)
+        lines.append([what, f'{ours:.0f}', f'{hf:.0f}', f'{ours/hf:.2f}', f'{mine:.0f}', f'{theirs:.0f}'])
     text = described(a.threads, rounds) + '\n\n' + table(['', 'ours, real tokens/s (CPU)', 'HF Trainer', 'ratio', 'ours, peak above the model, MB', 'HF Trainer'], lines)
     print('\n' + text) if a.quick else publish('scaling', text)
 
