@@ -176,7 +176,7 @@ def is_variable(
     text, # a word
 ) -> bool:
     "Whether it has the form of `$name`, or `$name.attribute`."
-    return bool(re.fullmatch(r'\$[A-Za-z_]\w*(\.[A-Za-z]\w*)*', text))
+    return bool(re.fullmatch(r'\$[^\W\d]\w*(\.[^\W\d_]\w*)*', text))
 
 def lookup(
     word:str,       # as it was written

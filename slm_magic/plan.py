@@ -51,8 +51,8 @@ def check_unused(
 ):
     "Refuse a folder whose content would be lost."
     if not path.exists() or path.is_dir() and not any(path.iterdir()): return
-    if not (path/'status.json').exists(): raise RecipeError(f'output_path {path} exists and is not a run; name a new folder.')
-    going = Run(path).status == 'running'
+    try: going = Run.load(path).status == 'running'
+    except (RecipeError, KeyError, TypeError): raise RecipeError(f'output_path {path} exists and is not a run; name a new folder.') from None
     if going or any((path/o).is_dir() for o in ('adapter', 'model')) or any((path/'checkpoints').glob('step-*')):
         raise RecipeError(f"output_path {path} holds a run {'that is still going' if going else 'already'}; name a new folder, or {'wait for its end' if going else 'delete that one first'}.")
 
