@@ -19,7 +19,11 @@ from .tasks import model_kind
 from .tested import open_run
 
 # %% ../nbs/07e_find_subject.ipynb #f1446bea
-def model_name(path): return 'tiny' if str(path) == str(tiny_model()) else Path(path).name
+def model_name(
+    path, # of a model folder, or a Hub id
+) -> str:
+    "What a bundle of it is called."
+    return 'tiny' if str(path) == str(tiny_model()) else Path(path).name
 
 def named_base(
     thing,               # model folder, Hub id, a run trained as a whole, or None

@@ -63,7 +63,11 @@ def help_of(
     own = {k: o for k,o in verbs[name].options().items() if o.group not in ('TrainingArguments', 'LoraConfig')}
     return help_text(own, verbs[name].usage) + ('\n\nand every other name of transformers.TrainingArguments and peft.LoraConfig' if name == 'finetune' else '')
 
-def asks_help(line): return any(o.text in ('--help', '-h') and not o.quoted for o in split_line(line))
+def asks_help(
+    line:str, # what follows the magic's name
+) -> bool:
+    "Whether `--help` or `-h` stands there as a word of its own."
+    return any(o.text in ('--help', '-h') and not o.quoted for o in split_line(line))
 
 # %% ../nbs/13_magics.ipynb #90be4c12
 def open_form(shell, verb, line, body, runs_dir):
@@ -144,7 +148,11 @@ def complete(
     return word, [o for o in [*names, *runs] if word and o.startswith(word)] if word else [*names, *runs]
 
 # %% ../nbs/13_magics.ipynb #3588e65f
-def values_of(o): return o.choices or (('true', 'false') if o.type in ('bool', 'bool|None') else ())
+def values_of(
+    o, # an Option
+) -> tuple:
+    "What it may be, where that is a closed set."
+    return o.choices or (('true', 'false') if o.type in ('bool', 'bool|None') else ())
 
 # %% ../nbs/13_magics.ipynb #f860e064
 def live_view():
@@ -190,6 +198,7 @@ def unload_ipython_extension(shell):
 
 # %% ../nbs/13_magics.ipynb #ae606308
 def run_names(config):
+    "Names of the runs and searches in the folder of all runs."
     from pathlib import Path
     return sorted(o.parent.name for name in ('status.json', 'search.json') for o in Path(config.runs_dir).glob(f'*/{name}'))
 

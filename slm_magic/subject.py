@@ -101,7 +101,11 @@ def known_of(
     return dict(PromptTemplate=dict(prompt=prompt_template(subject.tokenizer, subject.prompt), assistant='{Content}')) | class_tokens(subject.tokenizer, subject.examples, subject.run and subject.run.labels)
 
 # %% ../nbs/07d_subject.ipynb #2827688d
-def bytes_of(model): return sum(p.numel()*p.element_size() for p in model.parameters())
+def bytes_of(
+    model, # in PyTorch
+) -> int:
+    "Bytes of all parameters; a tied one counts once."
+    return sum(p.numel()*p.element_size() for p in model.parameters())
 
 # %% ../nbs/07d_subject.ipynb #54ebd508
 @dataclass
